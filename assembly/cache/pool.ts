@@ -1,0 +1,61 @@
+/**
+ * The shared pool of pages, one size per cache. The host reserves before a forward call, so that taking a page inside a
+ * token never grows memory; a freed page is zeroed before anyone else can get it.
+ */
+import { arenaAlloc, arenaTouch } from "../memory/arena";
+import { engine } from "../memory/records";
+import { Size } from "../memory/status";
+
+/** Grows the pool until `n` pages are free. False when memory cannot grow; pages already won stay. */
+export function poolReserve(n: u32): bool {
+  const e = engine();
+  if (e.nFreePages >= n) return true;
+  const missing = n - e.nFreePages;
+  const bytes = <u64>missing * e.pageBytes;
+  const slab = arenaAlloc(bytes);
+  if (slab == 0) return false;
+  arenaTouch(slab, <usize>bytes);
+  for (let i = missing; i > 0; --i) {
+    const page = slab + <usize>(i - 1) * e.pageBytes;
+    store<usize>(page, e.freePages);
+    e.freePages = page;
+  }
+  e.nFreePages += missing;
+  e.nPages += missing;
+  return true;
+}
+
+/** A zeroed page, or 0 when none is free. */
+export function poolTake(): usize {
+  const e = engine();
+  const page = e.freePages;
+  if (page == 0) return 0;
+  e.freePages = load<usize>(page);
+  store<usize>(page, 0);
+  e.nFreePages -= 1;
+  return page;
+}
+
+export function poolFree(page: usize): void {
+  const e = engine();
+  memory.fill(page, 0, e.pageBytes);
+  store<usize>(page, e.freePages);
+  e.freePages = page;
+  e.nFreePages += 1;
+}
+
+/** Pages in the pool, in use and free. */
+export function poolPages(): u32 {
+  return engine().nPages;
+}
+
+export function poolFreePages(): u32 {
+  return engine().nFreePages;
+}
+
+/** Pages that a head of `length` slots takes. */
+// @ts-ignore: decorator
+@inline
+export function pagesFor(length: u32): u32 {
+  return (length + Size.PAGE_SLOTS - 1) / Size.PAGE_SLOTS;
+}

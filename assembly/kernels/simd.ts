@@ -1,0 +1,88 @@
+/**
+ * Small vector idioms shared by the kernels; the one file that may name a relaxed intrinsic once that variant exists.
+ *
+ * Constants of hot loops live in memory: a `const` v128 is propagated into every use and rebuilt inside the loop, while
+ * a value loaded once stays in a register (measured: GEMV 1.45 times faster).
+ */
+
+/** Vector constants, 16 bytes each, in the order of the accessors below. */
+const CONSTANTS: usize = memory.data<u32>(
+  [
+    0x000f000f, 0x000f000f, 0x000f000f, 0x000f000f, // nibble mask of an i16 lane
+    0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000, // sign, exponent and mantissa of a widened f16
+    0x77800000, 0x77800000, 0x77800000, 0x77800000, // 2^112 as f32
+  ],
+  16,
+);
+
+// @ts-ignore: decorator
+@inline
+export function nibbleMask(): v128 {
+  return v128.load(CONSTANTS);
+}
+
+// @ts-ignore: decorator
+@inline
+export function halfMask(): v128 {
+  return v128.load(CONSTANTS, 16);
+}
+
+// @ts-ignore: decorator
+@inline
+export function halfBias(): v128 {
+  return v128.load(CONSTANTS, 32);
+}
+
+/**
+ * Four f16 at `ptr + offset` as f32, exact for zeros, normals and subnormals (not for infinities and NaN, which the
+ * loader refuses in scales): the 15 bits move to the f32 position, and 2^112 mends the exponent bias (127 - 15).
+ */
+// @ts-ignore: decorator
+@inline
+export function loadHalf4(ptr: usize, offset: usize, mask: v128, bias: v128): v128 {
+  return f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(ptr + offset), 13), mask), bias);
+}
+
+/** acc + the dot products of i16 pairs: weights (4 rows x 2 columns) times one pair of activations in every lane. */
+// @ts-ignore: decorator
+@inline
+export function addPairs(acc: v128, weights: v128, pair: v128): v128 {
+  return i32x4.add(acc, i32x4.dot_i16x8_s(weights, pair));
+}
+
+/**
+ * Pair k of a vector of four, in every lane. A shuffle, not a splat load: V8 moves all loads of a basic block to its front,
+ * where sixteen splats spill; one vector load and shuffles next to their use do not.
+ */
+// @ts-ignore: decorator
+@inline
+export function pair0(x: v128): v128 {
+  return v128.shuffle<i32>(x, x, 0, 0, 0, 0);
+}
+
+// @ts-ignore: decorator
+@inline
+export function pair1(x: v128): v128 {
+  return v128.shuffle<i32>(x, x, 1, 1, 1, 1);
+}
+
+// @ts-ignore: decorator
+@inline
+export function pair2(x: v128): v128 {
+  return v128.shuffle<i32>(x, x, 2, 2, 2, 2);
+}
+
+// @ts-ignore: decorator
+@inline
+export function pair3(x: v128): v128 {
+  return v128.shuffle<i32>(x, x, 3, 3, 3, 3);
+}
+
+/** (l0 + l1) + (l2 + l3): the contract's order of summing four lanes. */
+// @ts-ignore: decorator
+@inline
+export function sumLanes(v: v128): f32 {
+  return (
+    f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1) + (f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3))
+  );
+}

@@ -1,0 +1,106 @@
+/**
+ * Numbers both sides of the border agree on: status codes, weight forms, configuration fields, linear slots, row flags.
+ * Plain const enums, so that `host/` imports this very file.
+ */
+
+/** What an export returns when it can fail. The host turns anything but OK into one typed error. */
+export const enum Status {
+  OK = 0,
+  /** `memory.grow` was refused, or the 4 GiB of a 32-bit memory are used up. */
+  OUT_OF_MEMORY = 1,
+  /** More rows, or more rows with an output, than the run state was laid out for. */
+  TOO_MANY_ROWS = 2,
+  /** A row's position is not the next one of its session, or is past the session's capacity. */
+  BAD_POSITION = 3,
+  /** A token id outside the vocabulary. */
+  BAD_TOKEN = 4,
+  /** The page pool ran dry: the host did not reserve. */
+  NO_PAGE = 5,
+  /** A size, type or index that the loader must not pass. */
+  BAD_ARGUMENT = 6,
+}
+
+/** How a weight matrix lies in memory; see kernels/pack.ts for the drawings. */
+export const enum Form {
+  F32 = 0,
+  F16 = 1,
+  BF16 = 2,
+  /** Nibbles 0..15 minus 8, f16 scale (GGUF Q4_0). */
+  Q4 = 3,
+  /** Nibbles 0..15, f16 scale and f16 minimum (GGUF Q4_1). */
+  Q4_MIN = 4,
+  /** Signed bytes, f16 scale (GGUF Q8_0). */
+  Q8 = 5,
+}
+
+/** GGUF tensor types that can be packed, by their ggml ids. */
+export const enum TensorType {
+  F32 = 0,
+  F16 = 1,
+  Q4_0 = 2,
+  Q4_1 = 3,
+  Q8_0 = 8,
+  BF16 = 30,
+}
+
+/** Fields of the engine that the host sets once before `layoutModel`. */
+export const enum Config {
+  N_LAYERS = 0,
+  HIDDEN_DIM = 1,
+  FFN_DIM = 2,
+  N_HEADS = 3,
+  N_KV_HEADS = 4,
+  KEY_DIM = 5,
+  VALUE_DIM = 6,
+  ROPE_DIM = 7,
+  VOCAB_SIZE = 8,
+  CONTEXT_LENGTH = 9,
+  MAX_ROWS = 10,
+  MAX_OUTPUTS = 11,
+  RMS_EPS = 12,
+  ROPE_BASE = 13,
+}
+
+/** The matrices of the model: a layer's seven, then the two outside any layer. */
+export const enum Slot {
+  Q = 0,
+  K = 1,
+  V = 2,
+  OUT = 3,
+  GATE = 4,
+  UP = 5,
+  DOWN = 6,
+  EMBEDDING = 7,
+  OUTPUT = 8,
+}
+
+/** The norm vectors. */
+export const enum Norm {
+  ATTENTION = 0,
+  FEED_FORWARD = 1,
+  FINAL = 2,
+}
+
+/** Bits of a row's flags. */
+export const enum RowFlag {
+  LOGITS = 1,
+  HIDDEN = 2,
+}
+
+/** Sizes that the layout of memory depends on. */
+export const enum Size {
+  /** Slots in a page of the cache, one KV head of one layer. */
+  PAGE_SLOTS = 32,
+  /** Slots in a span: the fixed unit of online softmax (numeric contract). */
+  SPAN_SLOTS = 1024,
+  /** Rows of a packed tile: two groups of four. */
+  TILE_ROWS = 8,
+  /** Columns of a quantization block. */
+  BLOCK = 32,
+  /** Bytes of a quantized activation block: 32 i16 in pair order, scale, zero term, scaled sum, padding. */
+  ACTIVATION_BLOCK = 80,
+  /** Bytes of a row request: session, token, position, flags, vector, three spare words. */
+  ROW = 32,
+  /** Alignment of every arena region, and the padding behind it that a vector load may touch. */
+  ALIGN = 64,
+}

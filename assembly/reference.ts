@@ -1,0 +1,20 @@
+/** Entry of the `test` and `debug` targets: the product's exports, every kernel and every scalar reference. */
+export * from "./index";
+export { arenaAlloc } from "./memory/arena";
+export { addRow, addRowRef } from "./kernels/add";
+export { ATTEND_SCRATCH, attendF32, attendF32Ref } from "./kernels/attend-f32";
+export { cosSin64, exp64 } from "./kernels/double";
+export { expRow, expRowRef } from "./kernels/exp";
+export { brainToFloat, halfToFloat } from "./kernels/f16";
+export { gemmFloat, gemmFloatRef, gemvFloat, gemvFloatRef } from "./kernels/gemm-float";
+export { gemmQ4, gemmQ4Min, gemmQ4MinRef, gemmQ4Ref, gemmQ8, gemmQ8Ref } from "./kernels/gemm-quantized";
+export { gemvQ4, gemvQ4Min, gemvQ4MinRef, gemvQ4Ref, gemvQ8, gemvQ8Ref } from "./kernels/gemv-quantized";
+export { expWeightsRef, logSumExpRef } from "./kernels/log-sum-exp";
+export { rowBytes, tileBytes } from "./kernels/pack";
+export { quantizeActivations, quantizeActivationsRef } from "./kernels/quantize-activations";
+export { rmsNorm, rmsNormRef } from "./kernels/rmsnorm";
+export { rope, ropeAngles, ropeFrequencies, ropeRef } from "./kernels/rope";
+export { softmaxSpan, softmaxSpanRef } from "./kernels/softmax-span";
+export { swiglu, swigluRef } from "./kernels/swiglu";
+export { append } from "./cache/append";
+export { writeSlot } from "./cache/page";

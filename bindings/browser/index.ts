@@ -1,0 +1,44 @@
+/**
+ * Thimble in a page or worker: models from a URL (streamed), a Blob, bytes or a stream; the module from beside this file.
+ * @module
+ */
+import { ThimbleError } from "../../host/errors.ts";
+import { type LoadOptions, loadFrom, type Model } from "../../host/model.ts";
+import type { Platform } from "../../host/platform.ts";
+import type { ModelSource } from "../../host/source.ts";
+import { openSource } from "../../host/sources.ts";
+
+export * from "../../host/index.ts";
+
+export const platform: Platform = {
+  name: "browser",
+  wasm: () => fetch(new URL("./simd.wasm", import.meta.url)),
+  async open(location, signal) {
+    const response = await fetch(location, signal === undefined ? {} : { signal }).catch((cause: unknown) => {
+      signal?.throwIfAborted();
+      throw new ThimbleError("source_unreadable", "the model could not be fetched", { file: location, cause });
+    });
+    if (!response.ok || response.body === null) {
+      throw new ThimbleError("source_unreadable", `the server answered ${response.status}`, { file: location });
+    }
+    return openSource(response.body, location);
+  },
+  pause() {
+    const channel = new MessageChannel(); // not setTimeout: nested timers are clamped to 4 ms
+    return new Promise((resolve) => {
+      channel.port1.onmessage = () => {
+        channel.port1.close();
+        resolve();
+      };
+      channel.port2.postMessage(null);
+    });
+  },
+  now: () => performance.now(),
+};
+
+/** Loads a GGUF model from a URL, bytes, a Blob or a stream. @throws ThimbleError; see `loadFrom` */
+export async function loadModel(source: string | URL | ModelSource, options: LoadOptions = {}): Promise<Model> {
+  const isLocation = typeof source === "string" || source instanceof URL;
+  const opened = isLocation ? await platform.open(String(source), options.signal) : openSource(source);
+  return loadFrom(platform, opened, options);
+}

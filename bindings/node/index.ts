@@ -1,0 +1,26 @@
+/**
+ * Thimble on Node.
+ * @module
+ */
+import { type LoadOptions, loadFrom, type Model } from "../../host/model.ts";
+import type { ModelSource } from "../../host/source.ts";
+import { openSource } from "../../host/sources.ts";
+import { platform } from "./platform.ts";
+
+export * from "../../host/index.ts";
+export { openFile } from "./file-source.ts";
+export { platform };
+
+/**
+ * Loads a GGUF model from a path, bytes, a Blob or a stream.
+ *
+ * @example
+ * await using model = await loadModel("model.gguf");
+ * for await (const piece of model.session().generate("Hello!")) process.stdout.write(piece);
+ *
+ * @throws ThimbleError; see `loadFrom`
+ */
+export async function loadModel(source: string | ModelSource, options: LoadOptions = {}): Promise<Model> {
+  const opened = typeof source === "string" ? await platform.open(source, options.signal) : openSource(source);
+  return loadFrom(platform, opened, options);
+}

@@ -1,0 +1,119 @@
+/**
+ * The bytes a model and its sessions take, from the header alone: the same regions as assembly/model/layout.ts lays out,
+ * in the same order. test/host/budget.test.ts holds the sums equal to the real arena.
+ * @module
+ */
+import { Size } from "../assembly/memory/status.ts";
+import type { Architecture, ModelConfig } from "./architecture.ts";
+import type { GgufHeader } from "./gguf.ts";
+import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
+
+/** Sizes of the run state that a caller chooses. */
+export interface RunSizes {
+  /** Most tokens of a session. */
+  readonly contextLength: number;
+  /** Most rows of a forward call: the prefill chunk. */
+  readonly maxRows: number;
+  /** Most rows of a forward call that ask for logits or hidden states. */
+  readonly maxOutputs: number;
+}
+
+/** Bytes by part. */
+export interface MemoryPlan {
+  /** Packed matrices and norm vectors. */
+  readonly weights: number;
+  /** Activations, logits, tables; the staging buffer while loading. */
+  readonly runState: number;
+  /** Page tables of one session. */
+  readonly session: number;
+  /** One page: 32 slots of one KV head of one layer. */
+  readonly page: number;
+  /** Keys and values of one token over all layers, as pages hold them. */
+  readonly perToken: number;
+}
+
+/** A region of `bytes` in the arena: rounded up to 64, with at least 64 behind it. */
+export function regionBytes(bytes: number): number {
+  return Math.floor((bytes + 2 * Size.ALIGN - 1) / Size.ALIGN) * Size.ALIGN;
+}
+
+/** Sizes of the records of assembly/memory/records.ts. */
+const RECORD = { layer: 40, linear: 24, head: 12, session: 20 } as const;
+/** ATTEND_SCRATCH of assembly/kernels/attend-f32.ts. */
+const ATTEND_SCRATCH = 3 * 4096 + 64;
+
+/** Bytes of file data that must fit the staging buffer: whole heads (or tiles) of the widest row, twice when unpacked to f32. */
+export function stagingBytes(header: GgufHeader, model: Architecture, activations: ActivationMode): number {
+  let most = 0;
+  for (const tensor of header.tensors) {
+    const place = model.places.get(tensor.name)!;
+    const rowBytes = tensor.bytes / tensor.rows;
+    const group = place.kind === "norm" ? 1 : rowGroup(place.permute);
+    most = Math.max(most, group * (rowBytes + (activations === "f32" ? tensor.columns * 4 : 0)));
+  }
+  return Math.ceil(most);
+}
+
+/** Rows that must be staged together: tiles of 8, and whole heads where they are permuted (head dims are multiples of 8). */
+export function rowGroup(permute: number): number {
+  return permute === 0 ? Size.TILE_ROWS : permute;
+}
+
+/** The plan of a model; pages come on top as sessions grow. */
+export function planMemory(
+  header: GgufHeader,
+  model: Architecture,
+  activations: ActivationMode,
+  sizes: RunSizes,
+): MemoryPlan {
+  const { config } = model;
+  const normBytes = config.hiddenDim * 4;
+  let weights =
+    regionBytes(config.nLayers * RECORD.layer) +
+    regionBytes((config.nLayers * 7 + 2) * RECORD.linear) +
+    regionBytes((config.nLayers * 2 + 1) * normBytes);
+  for (const tensor of header.tensors) {
+    const form = weightForm(tensor.type, activations);
+    if (form === undefined || model.places.get(tensor.name)?.kind !== "matrix") continue;
+    weights += regionBytes(packedBytes(form, tensor.rows, tensor.columns));
+  }
+  const runState = runStateBytes(config, sizes);
+  const staging = stagingBytes(header, model, activations);
+  const page = Size.PAGE_SLOTS * (config.keyDim + config.valueDim) * 4;
+  const nHeads = config.nLayers * config.nKvHeads;
+  return {
+    weights,
+    runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
+    session: regionBytes(
+      RECORD.session + nHeads * (RECORD.head + Math.ceil(sizes.contextLength / Size.PAGE_SLOTS) * 4),
+    ),
+    page,
+    perToken: (nHeads * page) / Size.PAGE_SLOTS,
+  };
+}
+
+function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
+  const { maxRows: rows, maxOutputs: outputs } = sizes;
+  const { hiddenDim, ffnDim, nHeads, nKvHeads, keyDim, valueDim, ropeDim } = config;
+  const widest = Math.max(hiddenDim, nHeads * valueDim, ffnDim);
+  const vocab = Math.ceil(config.vocabSize / 8) * 8;
+  const regions = [
+    rows * Size.ROW,
+    rows * hiddenDim * 4,
+    rows * widest * 4,
+    rows * Math.floor((widest + 31) / 32) * Size.ACTIVATION_BLOCK,
+    rows * nHeads * keyDim * 4,
+    rows * nKvHeads * keyDim * 4,
+    rows * nKvHeads * valueDim * 4,
+    rows * ffnDim * 4,
+    rows * ffnDim * 4,
+    rows * hiddenDim * 4,
+    ropeDim * 4,
+    rows * ropeDim * 4,
+    ATTEND_SCRATCH + (3 * valueDim + 4) * 4 + 64,
+    outputs * hiddenDim * 4,
+    outputs * vocab * 4,
+    vocab * 4,
+  ];
+  return regions.reduce((sum, bytes) => sum + regionBytes(bytes), 0);
+}

@@ -1,0 +1,145 @@
+/**
+ * The model inside WebAssembly, as the rest of the host uses it: one `forward` for everything, session regions, and the
+ * reservation of pages before a call, so that nothing allocates inside a token.
+ * @module
+ */
+import { Config, RowFlag, Size } from "../assembly/memory/status.ts";
+import type { ModelConfig } from "./architecture.ts";
+import type { RunSizes } from "./budget.ts";
+import { ThimbleError } from "./errors.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** One row of a `forward` call. */
+export interface RowRequest {
+  /** From `openSession`. */
+  readonly session: number;
+  /** A token id, or the vector [hiddenDim] that stands in its place. */
+  readonly input: number | Float32Array;
+  /** The session's next position, counting the rows before this one. */
+  readonly position: number;
+  /** Compute the logits of this row. */
+  readonly logits?: boolean;
+  /** Keep the normed hidden state of this row. */
+  readonly hidden?: boolean;
+}
+
+/** Tokens' worth of pages that a growing pool wins at once, where memory allows. */
+const SLAB_TOKENS = 256;
+
+export class Engine {
+  readonly runtime: Runtime;
+  readonly config: ModelConfig;
+  readonly sizes: RunSizes;
+
+  constructor(runtime: Runtime, config: ModelConfig, sizes: RunSizes) {
+    this.runtime = runtime;
+    this.config = config;
+    this.sizes = sizes;
+  }
+
+  /** Configures the instance and lays out records and run state. @throws ThimbleError out_of_memory */
+  layout(stagingBytes: number): void {
+    const { exports } = this.runtime;
+    const { config, sizes } = this;
+    const fields: readonly (readonly [Config, number])[] = [
+      [Config.N_LAYERS, config.nLayers],
+      [Config.HIDDEN_DIM, config.hiddenDim],
+      [Config.FFN_DIM, config.ffnDim],
+      [Config.N_HEADS, config.nHeads],
+      [Config.N_KV_HEADS, config.nKvHeads],
+      [Config.KEY_DIM, config.keyDim],
+      [Config.VALUE_DIM, config.valueDim],
+      [Config.ROPE_DIM, config.ropeDim],
+      [Config.VOCAB_SIZE, config.vocabSize],
+      [Config.CONTEXT_LENGTH, sizes.contextLength],
+      [Config.MAX_ROWS, sizes.maxRows],
+      [Config.MAX_OUTPUTS, sizes.maxOutputs],
+      [Config.RMS_EPS, config.rmsEps],
+      [Config.ROPE_BASE, config.ropeBase],
+    ];
+    for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
+    this.runtime.check(exports.layoutRecords(), "layout of the model");
+    this.runtime.check(exports.layoutRunState(stagingBytes), "layout of the run state");
+  }
+
+  /** A fresh session's address. @throws ThimbleError out_of_memory */
+  openSession(): number {
+    const address = this.runtime.exports.sessionOpen() >>> 0;
+    if (address === 0) throw new ThimbleError("out_of_memory", "no memory for another session");
+    return address;
+  }
+
+  /**
+   * Makes room in the pool for `nTokens` more tokens of a session.
+   * @throws ThimbleError out_of_memory, before anything changed
+   */
+  reserve(demands: readonly { session: number; nTokens: number }[]): void {
+    const { exports } = this.runtime;
+    const { config } = this;
+    let pages = 0;
+    for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens);
+    if (pages <= exports.poolFreePages()) return;
+    const slab = config.nLayers * config.nKvHeads * Math.ceil(SLAB_TOKENS / Size.PAGE_SLOTS);
+    if (exports.poolReserve(Math.max(pages, slab)) || exports.poolReserve(pages)) return;
+    throw new ThimbleError("out_of_memory", "no memory for the keys and values of more tokens", {
+      needed: pages * Size.PAGE_SLOTS * (config.keyDim + config.valueDim) * 4,
+      available: 0,
+    });
+  }
+
+  /**
+   * Runs rows, in order; at most `sizes.maxRows`, at most `sizes.maxOutputs` of them with an output. Outputs are numbered
+   * in row order and stay valid until the next call.
+   * @throws ThimbleError invalid_option for a bad token or vector, out_of_memory; the sessions are then as before
+   */
+  forward(rows: readonly RowRequest[]): void {
+    const demands = new Map<number, number>();
+    for (const row of rows) demands.set(row.session, (demands.get(row.session) ?? 0) + 1);
+    this.reserve([...demands].map(([session, nTokens]) => ({ session, nTokens })));
+    this.#write(rows);
+    this.runtime.check(this.runtime.exports.forward(rows.length), "forward");
+  }
+
+  #write(rows: readonly RowRequest[]): void {
+    const { exports } = this.runtime;
+    if (rows.length > this.sizes.maxRows) {
+      throw new ThimbleError("invalid_option", `${rows.length} rows exceed the chunk of ${this.sizes.maxRows}`);
+    }
+    const words = this.runtime.words(exports.rowsAddress(), (rows.length * Size.ROW) / 4);
+    rows.forEach((row, r) => {
+      const at = (r * Size.ROW) / 4;
+      const isVector = typeof row.input !== "number";
+      words[at] = row.session;
+      words[at + 1] = isVector ? -1 : (row.input as number);
+      words[at + 2] = row.position;
+      words[at + 3] = (row.logits ? RowFlag.LOGITS : 0) | (row.hidden ? RowFlag.HIDDEN : 0);
+      words[at + 4] = isVector ? this.#writeVector(row.input as Float32Array, r) : 0;
+    });
+  }
+
+  #writeVector(vector: Float32Array, row: number): number {
+    const { hiddenDim } = this.config;
+    if (vector.length !== hiddenDim) {
+      throw new ThimbleError("invalid_option", `an input vector has ${vector.length} values instead of ${hiddenDim}`);
+    }
+    const address = this.runtime.exports.inputAddress(row) >>> 0;
+    this.runtime.floats(address, hiddenDim).set(vector);
+    return address;
+  }
+
+  /** Logits [vocabSize] of an output of the last call: a view, to be copied if it must outlive the next one. */
+  logits(output: number): Float32Array {
+    return this.runtime.floats(this.runtime.exports.logitsAddress(output), this.config.vocabSize);
+  }
+
+  /** Normed hidden state [hiddenDim] of an output of the last call: a view. */
+  hidden(output: number): Float32Array {
+    return this.runtime.floats(this.runtime.exports.hiddenAddress(output), this.config.hiddenDim);
+  }
+
+  /** -ln p of a token under an output's logits. */
+  negativeLogLikelihood(output: number, token: number): number {
+    const { exports } = this.runtime;
+    return exports.logSumExp(exports.logitsAddress(output), this.config.vocabSize) - this.logits(output)[token]!;
+  }
+}

@@ -1,0 +1,53 @@
+/**
+ * The exports of the WebAssembly module as TypeScript sees them; addresses and counts are plain numbers (up to 2^32).
+ * test/host/exports.test.ts holds this file against the declarations the compiler generates.
+ * @module
+ */
+import type { Config, Form, Norm, Slot, Status, TensorType } from "../assembly/memory/status.ts";
+
+export interface EngineExports {
+  readonly memory: WebAssembly.Memory;
+  /** Clears the engine; first call of all. */
+  arenaStart(): void;
+  /** Bytes of the arena in use. */
+  arenaBytes(): number;
+  setConfig(field: Config, value: number): Status;
+  layoutRecords(): Status;
+  /** Run state; it is the staging buffer, of at least `stagingBytes`, until `finishLoad`. */
+  layoutRunState(stagingBytes: number): Status;
+  stagingAddress(): number;
+  stagingSize(): number;
+  finishLoad(): void;
+  normAddress(norm: Norm, layer: number): number;
+  linearAddress(slot: Slot, layer: number): number;
+  /** Address of the first tile, 0 when memory is out. */
+  linearAlloc(address: number, form: Form, nRows: number, nCols: number): number;
+  tieOutput(): void;
+  /** 0 when a scale is infinite or NaN. */
+  packRows(dst: number, src: number, type: TensorType, nRows: number, nCols: number, permute: number): number | boolean;
+  dequantizeRow(out: number, src: number, type: TensorType, nCols: number): void;
+  unpackRow(out: number, tiles: number, form: Form, row: number, nCols: number): void;
+  /** Address of a fresh session, 0 when memory is out. */
+  sessionOpen(): number;
+  sessionClose(address: number): void;
+  sessionTruncate(address: number, length: number): void;
+  sessionLength(address: number): number;
+  /** Pages a session holds. */
+  sessionPages(address: number): number;
+  sessionPagesNeeded(address: number, nTokens: number): number;
+  /** 0 when memory is out. */
+  poolReserve(nFree: number): number | boolean;
+  /** Pages in the pool, and how many of them are free. */
+  poolPages(): number;
+  poolFreePages(): number;
+  rowsAddress(): number;
+  /** Where a row's input vector is written. */
+  inputAddress(row: number): number;
+  logitsAddress(output: number): number;
+  hiddenAddress(output: number): number;
+  scratchAddress(): number;
+  forward(nRows: number): Status;
+  expWeights(x: number, n: number, max: number, invTemperature: number): number;
+  logSumExp(x: number, n: number): number;
+  log64(x: number): number;
+}

@@ -1,0 +1,22 @@
+/**
+ * Thimble's core: everything that does not depend on a host. A binding supplies a `Platform` and a `loadModel` of its own.
+ * @module
+ */
+export type { ModelConfig } from "./architecture.ts";
+export type { MemoryPlan } from "./budget.ts";
+export type { ChatMessage } from "./chat.ts";
+export type { RowRequest } from "./engine.ts";
+export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from "./errors.ts";
+export type { FinishReason, GenerateOptions, Generation, GenerationResult } from "./generation.ts";
+export { type GgufHeader, readHeader, type TensorInfo } from "./gguf.ts";
+export { type LoadOptions, loadFrom, type Model, type ModelStats } from "./model.ts";
+export { type PerplexityOptions, type PerplexityResult, perplexity } from "./perplexity.ts";
+export type { Platform, Variant } from "./platform.ts";
+export type { Sampled, TokenLogprob } from "./sampler.ts";
+export type { LogitBias, SamplingOptions } from "./sampling-options.ts";
+export type { Prompt, Session, SessionStats } from "./session.ts";
+export type { ByteSource, ModelSource } from "./source.ts";
+export { openSource } from "./sources.ts";
+export type { EncodeOptions, Tokenizer } from "./tokenizer.ts";
+export type { ActivationMode } from "./weight-form.ts";
+export type { LoadProgress } from "./weights.ts";

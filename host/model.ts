@@ -1,0 +1,232 @@
+/**
+ * A loaded model: weights in WebAssembly memory, tokenizer, chat template, and the sessions that share them.
+ * @module
+ */
+import { type Architecture, describeModel, type ModelConfig } from "./architecture.ts";
+import { type MemoryPlan, planMemory, type RunSizes, stagingBytes } from "./budget.ts";
+import { type ChatMessage, type ChatTemplate, createChatTemplate, encodeChat } from "./chat.ts";
+import { createDetokenizer } from "./detokenizer.ts";
+import { Engine, type RowRequest } from "./engine.ts";
+import { ThimbleError } from "./errors.ts";
+import { type GgufHeader, readHeader } from "./gguf.ts";
+import { metadataString } from "./metadata.ts";
+import { checkChoice, checkInteger } from "./options.ts";
+import type { Platform, Variant } from "./platform.ts";
+import { createRuntime } from "./runtime.ts";
+import { Session } from "./session.ts";
+import type { ByteSource } from "./source.ts";
+import { createTokenizer, type EncodeOptions, type Tokenizer } from "./tokenizer.ts";
+import type { ActivationMode } from "./weight-form.ts";
+import { checkTypes, type LoadProgress, loadWeights } from "./weights.ts";
+
+export interface LoadOptions {
+  /** Most tokens of a session. Default: what the model was trained for. Pages are taken as a session grows. */
+  readonly contextLength?: number;
+  /** Tokens of a prefill chunk: more need more run state and are a little faster. Default 64, 1 to 4096. */
+  readonly chunk?: number;
+  /** Most rows of one `forward` call that can have logits. Default 8, 1 to `chunk`. */
+  readonly maxOutputs?: number;
+  /** "f32" keeps activations unquantized: a slow oracle that needs up to 7 times the memory. Default "int8". */
+  readonly activations?: ActivationMode;
+  /** Aborts loading; `loadModel` then throws the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Called after every piece of the file, bytes of tensor data so far and in all. */
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
+/** Bytes and times of a model. */
+export interface ModelStats {
+  readonly platform: string;
+  readonly variant: Variant;
+  /** Threads that compute. */
+  readonly threads: number;
+  readonly activations: ActivationMode;
+  /** Bytes by part, as planned from the header. */
+  readonly plan: MemoryPlan;
+  /** Bytes of WebAssembly memory: all there ever was, since it only grows. */
+  readonly peakBytes: number;
+  /** Bytes of pages in the pool, in use or free. */
+  readonly pageBytes: number;
+  /** Milliseconds for the header, and for reading and packing the weights. */
+  readonly headerMs: number;
+  readonly weightsMs: number;
+}
+
+export class Model implements AsyncDisposable {
+  readonly config: ModelConfig;
+  /** The file's name for itself, else the source's name. */
+  readonly name: string;
+  readonly header: GgufHeader;
+  /** For this package's own modules and tests: the engine inside. */
+  readonly engine: Engine;
+  readonly platform: Platform;
+  readonly #loaded: Loaded;
+  readonly #sessions = new Set<Session>();
+  #tokenizer: Tokenizer | undefined;
+  #template: ChatTemplate | undefined;
+  #closed = false;
+
+  /** Use `loadModel`. */
+  constructor(loaded: Loaded) {
+    this.#loaded = loaded;
+    this.config = loaded.architecture.config;
+    this.header = loaded.header;
+    this.engine = loaded.engine;
+    this.platform = loaded.platform;
+    this.name = metadataString(loaded.header, "general.name", { default: loaded.header.file });
+  }
+
+  /** Made at first use: a file whose tokenizer is not supported still runs on token ids. @throws ThimbleError */
+  get tokenizer(): Tokenizer {
+    if (this.#tokenizer !== undefined) return this.#tokenizer;
+    const tokenizer = createTokenizer(this.header.metadata, this.header.file);
+    if (tokenizer.vocabSize > this.config.vocabSize) {
+      throw new ThimbleError(
+        "malformed_file",
+        `the vocabulary has ${tokenizer.vocabSize} tokens, the embedding only ${this.config.vocabSize} rows`,
+        { file: this.header.file, needed: tokenizer.vocabSize, available: this.config.vocabSize },
+      );
+    }
+    this.#tokenizer = tokenizer;
+    return tokenizer;
+  }
+
+  /** The file has a chat template. */
+  get hasChatTemplate(): boolean {
+    return this.header.metadata["tokenizer.chat_template"] !== undefined;
+  }
+
+  get stats(): ModelStats {
+    const { exports, variant } = this.engine.runtime;
+    const { plan, activations, headerMs, weightsMs } = this.#loaded;
+    return {
+      platform: this.platform.name,
+      variant,
+      threads: 1,
+      activations,
+      plan,
+      peakBytes: exports.memory.buffer.byteLength,
+      pageBytes: exports.poolPages() * plan.page,
+      headerMs,
+      weightsMs,
+    };
+  }
+
+  /** A new, empty session. @throws ThimbleError out_of_memory, closed */
+  session(): Session {
+    this.#checkOpen();
+    const session = new Session(this, () => this.#sessions.delete(session));
+    this.#sessions.add(session);
+    return session;
+  }
+
+  /** Token ids of a text; no BOS is added. @throws ThimbleError invalid_text, unsupported_tokenizer */
+  tokenize(text: string, options?: EncodeOptions): number[] {
+    return this.tokenizer.encode(text, options);
+  }
+
+  /** Text of token ids; control tokens are left out unless `special`. @throws ThimbleError invalid_option */
+  detokenize(ids: Iterable<number>, options?: { readonly special?: boolean }): string {
+    const detokenizer = createDetokenizer(this.tokenizer, options);
+    let text = "";
+    for (const id of ids) text += detokenizer.push(id);
+    return text + detokenizer.flush();
+  }
+
+  /** Number of tokens of a text, or of a conversation in the model's chat template. @throws ThimbleError */
+  count(input: string | readonly ChatMessage[]): number {
+    return (typeof input === "string" ? this.tokenize(input) : this.encodeChat(input)).length;
+  }
+
+  /**
+   * Token ids of a conversation in the file's chat template, ending with the opening of the assistant's turn. Control
+   * tokens written in a message stay plain text.
+   * @throws ThimbleError no_chat_template, template_failed
+   */
+  encodeChat(messages: readonly ChatMessage[]): number[] {
+    return encodeChat(this.tokenizer, this.#chatTemplate(), messages);
+  }
+
+  /** Runs rows of any sessions in one go; see `Engine.forward`. @throws ThimbleError */
+  forward(rows: readonly RowRequest[]): void {
+    this.#checkOpen();
+    this.engine.forward(rows);
+  }
+
+  /** Closes the model and its sessions; the memory goes when the garbage collector takes the instance. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    for (const session of [...this.#sessions]) session.close();
+    this.#closed = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new ThimbleError("closed", "the model is closed");
+  }
+
+  #chatTemplate(): ChatTemplate {
+    if (this.#template !== undefined) return this.#template;
+    const source = metadataString(this.header, "tokenizer.chat_template", { default: undefined });
+    if (source === undefined) {
+      throw new ThimbleError("no_chat_template", "the file has no chat template; give raw text instead of messages", {
+        file: this.header.file,
+      });
+    }
+    this.#template = createChatTemplate(source);
+    return this.#template;
+  }
+}
+
+/** What `loadModel` hands to a model. */
+interface Loaded {
+  readonly platform: Platform;
+  readonly header: GgufHeader;
+  readonly architecture: Architecture;
+  readonly engine: Engine;
+  readonly plan: MemoryPlan;
+  readonly activations: ActivationMode;
+  readonly headerMs: number;
+  readonly weightsMs: number;
+}
+
+/**
+ * Loads a model from an open source, which is closed at the end whatever happens.
+ * @throws ThimbleError with the codes of `readHeader`, `describeModel` and `loadWeights`; invalid_option; the signal's
+ * reason when aborted
+ */
+export async function loadFrom(platform: Platform, source: ByteSource, options: LoadOptions = {}): Promise<Model> {
+  try {
+    options.signal?.throwIfAborted();
+    const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
+    const start = platform.now();
+    const header = await readHeader(source, options.signal);
+    const architecture = describeModel(header);
+    checkTypes(header, architecture);
+    const headerMs = platform.now() - start;
+    const engine = new Engine(await createRuntime(platform), architecture.config, runSizes(architecture, options));
+    engine.layout(stagingBytes(header, architecture, activations));
+    const weightsStart = platform.now();
+    const { signal, onProgress } = options;
+    const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress } };
+    await loadWeights(loading, architecture);
+    const plan = planMemory(header, architecture, activations, engine.sizes);
+    const weightsMs = platform.now() - weightsStart;
+    return new Model({ platform, header, architecture, engine, plan, activations, headerMs, weightsMs });
+  } finally {
+    await source.close();
+  }
+}
+
+function runSizes({ config }: Architecture, options: LoadOptions): RunSizes {
+  const maxRows = checkInteger("chunk", options.chunk ?? 64, 1, 4096);
+  const trained = config.trainedContext;
+  return {
+    contextLength: checkInteger("contextLength", options.contextLength ?? trained, 1, trained),
+    maxRows,
+    maxOutputs: checkInteger("maxOutputs", options.maxOutputs ?? Math.min(8, maxRows), 1, maxRows),
+  };
+}

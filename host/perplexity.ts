@@ -1,0 +1,100 @@
+/**
+ * How well a model predicts given tokens: -ln p of each next token, in one context, without BOS.
+ * @module
+ */
+import { ThimbleError } from "./errors.ts";
+import type { Model } from "./model.ts";
+import { checkInteger } from "./options.ts";
+
+export interface PerplexityOptions {
+  /** Score from this token on; the ones before are context only. Default 1 (the first has nothing before it). */
+  readonly from?: number;
+  readonly signal?: AbortSignal;
+  /** Tokens evaluated so far and in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** One entry for each scored token, in order. */
+export interface PerplexityResult {
+  /** Mean of `nll`, nats. */
+  readonly meanNll: number;
+  /** e^meanNll; for people, so the host's exp will do. */
+  readonly perplexity: number;
+  /** -ln p of the token, natural logarithm. */
+  readonly nll: readonly number[];
+  /** The most likely token at its place. */
+  readonly argmax: readonly number[];
+  /** Lead of the most likely logit over the second. */
+  readonly gap: readonly number[];
+}
+
+/**
+ * @throws ThimbleError empty_prompt (fewer than two tokens), context_length_exceeded, invalid_option; the signal's reason
+ */
+export async function perplexity(
+  model: Model,
+  ids: readonly number[],
+  options: PerplexityOptions = {},
+): Promise<PerplexityResult> {
+  const { engine, platform } = model;
+  const { contextLength, maxOutputs } = engine.sizes;
+  if (ids.length < 2) {
+    throw new ThimbleError("empty_prompt", `perplexity needs at least 2 tokens, not ${ids.length}`, {
+      needed: 2,
+      available: ids.length,
+    });
+  }
+  if (ids.length > contextLength) {
+    throw new ThimbleError("context_length_exceeded", `${ids.length} tokens exceed the context of ${contextLength}`, {
+      needed: ids.length,
+      available: contextLength,
+    });
+  }
+  const from = checkInteger("from", options.from ?? 1, 1, ids.length - 1);
+  const nll: number[] = [];
+  const argmax: number[] = [];
+  const gap: number[] = [];
+  const session = engine.openSession();
+  try {
+    for (let at = 0; at < ids.length - 1; at += maxOutputs) {
+      options.signal?.throwIfAborted();
+      const rows = ids.slice(at, Math.min(at + maxOutputs, ids.length - 1));
+      model.forward(
+        rows.map((input, i) => ({ session, input, position: at + i, logits: at + i + 1 >= from })),
+      );
+      let output = 0;
+      for (let i = 0; i < rows.length; ++i) {
+        if (at + i + 1 < from) continue;
+        const [best, lead] = topTwo(engine.logits(output));
+        nll.push(engine.negativeLogLikelihood(output, ids[at + i + 1]!));
+        argmax.push(best);
+        gap.push(lead);
+        output += 1;
+      }
+      options.onProgress?.(Math.min(at + rows.length + 1, ids.length), ids.length);
+      await platform.pause();
+    }
+  } finally {
+    engine.runtime.exports.sessionClose(session);
+  }
+  const meanNll = nll.reduce((sum, value) => sum + value, 0) / nll.length;
+  return { meanNll, perplexity: Math.exp(meanNll), nll, argmax, gap };
+}
+
+/** Id of the highest value (the lowest id where equal) and its lead over the second. */
+function topTwo(logits: Float32Array): [id: number, lead: number] {
+  let id = 0;
+  let best = Number.NEGATIVE_INFINITY;
+  let second = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < logits.length; ++i) {
+    const value = logits[i]!;
+    if (value > best) {
+      second = best;
+      best = value;
+      id = i;
+    } else if (value > second) {
+      second = value;
+    }
+  }
+  return [id, best - second];
+}

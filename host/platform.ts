@@ -1,0 +1,21 @@
+/**
+ * What differs between hosts, and nothing else. A binding builds one; the core never sniffs where it runs.
+ * @module
+ */
+import type { ByteSource } from "./source.ts";
+
+/** Build variants of the one WebAssembly source. Relaxed SIMD and threads join later. */
+export type Variant = "simd";
+
+export interface Platform {
+  /** "node", "deno", "browser" ...; shown in stats. */
+  readonly name: string;
+  /** The WebAssembly module of a variant, as bytes, a compiled module, or a response that streams it. */
+  wasm(variant: Variant): Promise<BufferSource | WebAssembly.Module | Response>;
+  /** Opens what only this host understands: a path, a URL. */
+  open(location: string, signal?: AbortSignal): Promise<ByteSource>;
+  /** Lets the host's event loop run once (input, timers, aborts) between two pieces of work. */
+  pause(): Promise<void>;
+  /** Milliseconds of a steady clock. */
+  now(): number;
+}

@@ -1,0 +1,51 @@
+/**
+ * Which packed form a GGUF tensor type is computed in, and how many bytes that takes. The same sums as
+ * assembly/kernels/pack.ts, without memory.
+ * @module
+ */
+import { Form, Size, TensorType } from "../assembly/memory/status.ts";
+
+/**
+ * How linear layers see their inputs. "int8": activations quantized in blocks of 32, the product's arithmetic. "f32":
+ * weights dequantized to f32 at load and activations left alone, which needs up to 7 times the memory: an oracle for tests.
+ */
+export type ActivationMode = "int8" | "f32";
+
+const FORMS: ReadonlyMap<number, Form> = new Map<number, Form>([
+  [TensorType.F32, Form.F32],
+  [TensorType.F16, Form.F16],
+  [TensorType.BF16, Form.BF16],
+  [TensorType.Q4_0, Form.Q4],
+  [TensorType.Q4_1, Form.Q4_MIN],
+  [TensorType.Q8_0, Form.Q8],
+]);
+
+/** The form for a tensor type, undefined when this build cannot compute with it. */
+export function weightForm(type: number, activations: ActivationMode): Form | undefined {
+  const form = FORMS.get(type);
+  return form === undefined || activations === "int8" ? form : Form.F32;
+}
+
+/** Names of the types `weightForm` knows, for messages. */
+export const COMPUTABLE_TYPES = "F32, F16, BF16, Q4_0, Q4_1, Q8_0";
+
+/** Bytes of a packed matrix: tiles of 8 rows, the last one padded. */
+export function packedBytes(form: Form, rows: number, columns: number): number {
+  return Math.ceil(rows / Size.TILE_ROWS) * tileBytes(form, columns);
+}
+
+function tileBytes(form: Form, columns: number): number {
+  const blocks = columns / Size.BLOCK;
+  switch (form) {
+    case Form.Q4:
+      return blocks * 144;
+    case Form.Q4_MIN:
+      return blocks * 160;
+    case Form.Q8:
+      return blocks * 272;
+    case Form.F32:
+      return columns * 32;
+    default:
+      return columns * 16;
+  }
+}

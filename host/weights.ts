@@ -1,0 +1,156 @@
+/**
+ * Streams a file's tensors into the arena: read into the staging buffer (which is the run state, not yet in use), pack,
+ * go on. Tensors come in file order, so that a one-way stream works, and no byte of them exists twice.
+ * @module
+ */
+import { Form, type Norm, Size, type Slot, TensorType } from "../assembly/memory/status.ts";
+import type { Architecture, TensorPlace } from "./architecture.ts";
+import { rowGroup } from "./budget.ts";
+import { ThimbleError } from "./errors.ts";
+import { checkEnd, type GgufHeader, type TensorInfo } from "./gguf.ts";
+import type { Runtime } from "./runtime.ts";
+import type { ByteSource } from "./source.ts";
+import { type ActivationMode, COMPUTABLE_TYPES, packedBytes, weightForm } from "./weight-form.ts";
+
+export interface LoadProgress {
+  /** Bytes of tensor data packed so far, and in all. */
+  readonly loaded: number;
+  readonly total: number;
+}
+
+export interface WeightOptions {
+  readonly activations: ActivationMode;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+/** Rows read and packed at once: large enough to amortise a read, small enough to report progress and hear an abort. */
+const BATCH_BYTES = 1 << 20;
+
+/** @throws ThimbleError unsupported_type before anything is read */
+export function checkTypes(header: GgufHeader, model: Architecture): void {
+  for (const tensor of header.tensors) {
+    const { name, typeName } = tensor;
+    if (weightForm(tensor.type, "int8") === undefined) {
+      throw new ThimbleError(
+        "unsupported_type",
+        `tensor "${name}" has type ${typeName}; this build computes ${COMPUTABLE_TYPES}`,
+        { file: header.file, name: typeName },
+      );
+    }
+    if (model.places.get(name)?.kind === "norm" && tensor.type !== TensorType.F32) {
+      throw new ThimbleError("unsupported_type", `norm "${name}" has type ${typeName}; it must be F32`, {
+        file: header.file,
+        name: typeName,
+      });
+    }
+  }
+}
+
+/** What every tensor's load needs. */
+interface Loading {
+  readonly runtime: Runtime;
+  readonly source: ByteSource;
+  readonly header: GgufHeader;
+  readonly options: WeightOptions;
+}
+
+/**
+ * Loads all tensors of `model`.
+ * @throws ThimbleError truncated_file, source_unreadable, malformed_file (a scale is not finite), out_of_memory; the
+ * signal's reason when aborted
+ */
+export async function loadWeights(loading: Loading, model: Architecture): Promise<void> {
+  const { runtime, source, header, options } = loading;
+  const total = header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  let loaded = 0;
+  const report = (bytes: number): void => {
+    loaded += bytes;
+    options.onProgress?.({ loaded, total });
+  };
+  for (const tensor of header.tensors) {
+    source.release?.(tensor.offset);
+    const place = model.places.get(tensor.name)!;
+    if (place.kind === "norm") await loadNorm(loading, tensor, place);
+    else await loadMatrix(loading, tensor, place, report);
+    if (place.kind === "norm") report(tensor.bytes);
+  }
+  if (model.tied) runtime.exports.tieOutput();
+  runtime.exports.finishLoad();
+}
+
+async function loadNorm(loading: Loading, tensor: TensorInfo, place: TensorPlace): Promise<void> {
+  const { exports } = loading.runtime;
+  const staging = await stage(loading, tensor, 0, 1);
+  exports.dequantizeRow(exports.normAddress(place.slot as Norm, place.layer), staging, TensorType.F32, tensor.columns);
+}
+
+async function loadMatrix(
+  loading: Loading,
+  tensor: TensorInfo,
+  place: TensorPlace,
+  report: (bytes: number) => void,
+): Promise<void> {
+  const { runtime, header, options } = loading;
+  const { exports } = runtime;
+  const rowBytes = tensor.bytes / tensor.rows;
+  const type = tensor.type as number;
+  const floatBytes = options.activations === "f32" && type !== TensorType.F32 ? tensor.columns * 4 : 0;
+  const group = rowGroup(place.permute);
+  const room = Math.min(exports.stagingSize() >>> 0, Math.max(BATCH_BYTES, group * (rowBytes + floatBytes)));
+  const batch = Math.floor(room / (rowBytes + floatBytes) / group) * group;
+  const { address, tileBytes } = allocate(loading, tensor, place);
+  for (let row = 0; row < tensor.rows; row += batch) {
+    const rows = Math.min(batch, tensor.rows - row);
+    let from = await stage(loading, tensor, row, rows);
+    if (floatBytes > 0) {
+      const floats = from + Math.ceil((rows * rowBytes) / 4) * 4;
+      for (let r = 0; r < rows; ++r) {
+        exports.dequantizeRow(floats + r * floatBytes, from + r * rowBytes, type, tensor.columns);
+      }
+      from = floats;
+    }
+    const to = address + (row / Size.TILE_ROWS) * tileBytes;
+    const packedType = floatBytes > 0 ? TensorType.F32 : type;
+    if (!exports.packRows(to, from, packedType, rows, tensor.columns, place.permute)) {
+      throw new ThimbleError("malformed_file", `tensor "${tensor.name}" has a scale or weight that is not finite`, {
+        file: header.file,
+        name: tensor.name,
+      });
+    }
+    report(rows * rowBytes);
+  }
+}
+
+/** Reads rows of a tensor into the staging buffer and returns its address. */
+async function stage(loading: Loading, tensor: TensorInfo, row: number, rows: number): Promise<number> {
+  const { runtime, source, header, options } = loading;
+  options.signal?.throwIfAborted();
+  const staging = runtime.exports.stagingAddress() >>> 0;
+  const rowBytes = tensor.bytes / tensor.rows;
+  const offset = tensor.offset + row * rowBytes;
+  const got = await source.read(runtime.bytes(staging, rows * rowBytes), offset, options.signal);
+  if (got === rows * rowBytes) return staging;
+  checkEnd(header, offset + got);
+  throw new ThimbleError("source_unreadable", `the source ended early, inside tensor "${tensor.name}"`, {
+    file: header.file,
+    needed: rows * rowBytes,
+    available: got,
+  });
+}
+
+function allocate(loading: Loading, tensor: TensorInfo, place: TensorPlace): { address: number; tileBytes: number } {
+  const { exports } = loading.runtime;
+  const form = weightForm(tensor.type, loading.options.activations) ?? Form.F32;
+  const record = exports.linearAddress(place.slot as Slot, place.layer);
+  const before = exports.arenaBytes() >>> 0;
+  const address = exports.linearAlloc(record, form, tensor.rows, tensor.columns) >>> 0;
+  if (address === 0) {
+    throw new ThimbleError("out_of_memory", `no memory for tensor "${tensor.name}"`, {
+      file: loading.header.file,
+      needed: before + packedBytes(form, tensor.rows, tensor.columns),
+      available: exports.memory.buffer.byteLength,
+    });
+  }
+  return { address, tileBytes: packedBytes(form, Size.TILE_ROWS, tensor.columns) };
+}
