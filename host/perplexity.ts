@@ -59,9 +59,7 @@ export async function perplexity(
     for (let at = 0; at < ids.length - 1; at += maxOutputs) {
       options.signal?.throwIfAborted();
       const rows = ids.slice(at, Math.min(at + maxOutputs, ids.length - 1));
-      model.forward(
-        rows.map((input, i) => ({ session, input, position: at + i, logits: at + i + 1 >= from })),
-      );
+      model.forward(rows.map((input, i) => ({ session, input, position: at + i, logits: at + i + 1 >= from })));
       let output = 0;
       for (let i = 0; i < rows.length; ++i) {
         if (at + i + 1 < from) continue;

@@ -1,0 +1,121 @@
+/**
+ * Promise 3 inside one build: the logits bits do not depend on the chunk size, on other sessions, on batching, or on what
+ * was truncated before.
+ */
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { Model } from "../../host/model.ts";
+import { allLogits, DEFAULT_MODEL, load, randomIds, sameBits } from "./load.ts";
+
+const files = {
+  "thimble-15m Q4_0": DEFAULT_MODEL,
+  "tiny llama F32": "test/golden/architectures/llama.f32.gguf",
+  "tiny llama Q8_0": "test/golden/architectures/llama.q8_0.gguf",
+};
+
+/** Logits of two sequences that share forward calls, `a` and `b` rows of each at a time. */
+function together(model: Model, first: readonly number[], second: readonly number[], step: number): Float32Array[] {
+  const { engine } = model;
+  const { vocabSize } = model.config;
+  const sequences = [first, second].map((ids) => ({
+    ids,
+    session: engine.openSession(),
+    out: new Float32Array(ids.length * vocabSize),
+  }));
+  for (let at = 0; at < Math.max(first.length, second.length); at += step) {
+    const rows = sequences.flatMap(({ ids, session, out }) =>
+      ids.slice(at, at + step).map((input, i) => ({ session, input, position: at + i, logits: true, out })),
+    );
+    model.forward(rows);
+    rows.forEach((row, i) => {
+      row.out.set(engine.logits(i), row.position * vocabSize);
+    });
+  }
+  for (const { session } of sequences) engine.runtime.exports.sessionClose(session);
+  return sequences.map(({ out }) => out);
+}
+
+for (const [name, path] of Object.entries(files)) {
+  test(`${name}: chunks of 1, 7, 64 and 512 give the same bits`, async () => {
+    const model = await load(path, { chunk: 512, maxOutputs: 512 });
+    const ids = randomIds(200, model.config.vocabSize);
+    const expected = allLogits(model, ids, 1);
+    for (const chunk of [3, 7, 64, 512]) {
+      assert.ok(sameBits(allLogits(model, ids, chunk), expected), `chunk ${chunk} differs from one by one`);
+    }
+  });
+
+  test(`${name}: two sessions, interleaved or batched, give the bits they give alone`, async () => {
+    const model = await load(path, { chunk: 64, maxOutputs: 64 });
+    const first = randomIds(60, model.config.vocabSize, 11);
+    const second = randomIds(45, model.config.vocabSize, 22);
+    const alone = [allLogits(model, first, 64), allLogits(model, second, 64)];
+    for (const step of [1, 5, 30]) {
+      together(model, first, second, step).forEach((logits, i) => {
+        assert.ok(sameBits(logits, alone[i]!), `session ${i} with ${step} rows a call`);
+      });
+    }
+    assert.not(sameBits(alone[0]!.subarray(0, 100), alone[1]!.subarray(0, 100)), "the sequences must differ");
+  });
+
+  test(`${name}: a truncated session continues as a fresh one`, async () => {
+    const model = await load(path, { chunk: 64, maxOutputs: 64 });
+    const { engine } = model;
+    const kept = randomIds(37, model.config.vocabSize, 5);
+    const dropped = randomIds(40, model.config.vocabSize, 6);
+    const session = engine.openSession();
+    const feed = (ids: readonly number[], position: number): void =>
+      model.forward(ids.map((input, i) => ({ session, input, position: position + i, logits: i === ids.length - 1 })));
+    feed(kept, 0);
+    feed(dropped, kept.length);
+    engine.runtime.exports.sessionTruncate(session, kept.length);
+    feed([7], kept.length);
+    const continued = engine.logits(0).slice();
+    const expected = allLogits(model, [...kept, 7], 64).subarray(kept.length * model.config.vocabSize);
+    assert.ok(sameBits(continued, expected));
+  });
+}
+
+test("past a span of 1,024 slots, chunks of 64 and of 7 still agree", async () => {
+  const model = await load(DEFAULT_MODEL, { chunk: 64 });
+  const { engine } = model;
+  const ids = randomIds(1100, model.config.vocabSize, 3);
+  const last = [64, 7].map((chunk) => {
+    const session = engine.openSession();
+    for (let at = 0; at < ids.length; at += chunk) {
+      const piece = ids.slice(at, at + chunk);
+      const isLast = at + chunk >= ids.length;
+      model.forward(
+        piece.map((input, i) => ({ session, input, position: at + i, logits: isLast && i === piece.length - 1 })),
+      );
+    }
+    return engine.logits(0).slice();
+  });
+  assert.ok(sameBits(last[0]!, last[1]!));
+});
+
+test("an input vector that repeats an embedding gives the token's bits", async () => {
+  const model = await load("test/golden/architectures/llama.f32.gguf", { chunk: 8, maxOutputs: 8 });
+  const { engine, config } = model;
+  const ids = randomIds(8, config.vocabSize, 9);
+  const expected = allLogits(model, ids, 8);
+  const { exports } = engine.runtime;
+  const scratch = exports.scratchAddress();
+  const session = engine.openSession();
+  const embedding = engine.runtime.words(exports.linearAddress(7, 0), 2); // Slot.EMBEDDING: address of tiles, form
+  const rows = ids.map((id, position) => {
+    exports.unpackRow(scratch, embedding[0]!, embedding[1]!, id, config.hiddenDim);
+    const input = engine.runtime.floats(scratch, config.hiddenDim).slice();
+    return { session, input, position, logits: true, hidden: true };
+  });
+  model.forward(rows);
+  const logits = new Float32Array(ids.length * config.vocabSize);
+  ids.forEach((_, i) => {
+    logits.set(engine.logits(i), i * config.vocabSize);
+  });
+  assert.ok(sameBits(logits, expected));
+  assert.is(engine.hidden(0).length, config.hiddenDim);
+  assert.ok(engine.hidden(7).some((value) => value !== 0));
+});
+
+test.run();

@@ -1,0 +1,59 @@
+/**
+ * Softmax and softmax attention in f64, all slots at once: no spans, no running maximum.
+ * @module
+ */
+
+/** exp(x_i) / sum exp(x_j); infinitely negative entries give 0. */
+export function softmax64(x: ArrayLike<number>): number[] {
+  const values = Array.from(x);
+  const top = values.reduce((best, v) => Math.max(best, v), -Infinity);
+  const weights = values.map((v) => Math.exp(v - top));
+  const total = weights.reduce((sum, w) => sum + w, 0);
+  return weights.map((w) => w / total);
+}
+
+/** ln sum exp(x_i). */
+export function logSumExp64(x: ArrayLike<number>): number {
+  const values = Array.from(x);
+  const top = values.reduce((best, v) => Math.max(best, v), -Infinity);
+  return top + Math.log(values.reduce((sum, v) => sum + Math.exp(v - top), 0));
+}
+
+export interface Attended {
+  /** sum_j w_j v_j, per dim. */
+  readonly out: number[];
+  /** sum_j w_j |v_j|, per dim: the scale of the error of `out`. */
+  readonly size: number[];
+  /** Largest sum_d |q_d k_d| / sqrt(keyDim) over the slots: the scale of the error of a score. */
+  readonly scoreSize: number;
+}
+
+/** softmax(q k^T / sqrt(keyDim)) v over the first n slots; keys [n][keyDim], values [n][valueDim]. */
+export function attend64(q: Float32Array, keys: Float32Array, values: Float32Array, n: number): Attended {
+  const keyDim = q.length;
+  const valueDim = values.length / (keys.length / keyDim);
+  const scores = new Float64Array(n);
+  let scoreSize = 0;
+  for (let j = 0; j < n; ++j) {
+    let dot = 0;
+    let size = 0;
+    for (let d = 0; d < keyDim; ++d) {
+      const product = q[d]! * keys[j * keyDim + d]!;
+      dot += product;
+      size += Math.abs(product);
+    }
+    scores[j] = dot / Math.sqrt(keyDim);
+    scoreSize = Math.max(scoreSize, size / Math.sqrt(keyDim));
+  }
+  const weights = softmax64(scores);
+  const out = new Array<number>(valueDim).fill(0);
+  const size = new Array<number>(valueDim).fill(0);
+  for (let j = 0; j < n; ++j) {
+    for (let d = 0; d < valueDim; ++d) {
+      const term = weights[j]! * values[j * valueDim + d]!;
+      out[d]! += term;
+      size[d]! += Math.abs(term);
+    }
+  }
+  return { out, size, scoreSize };
+}
