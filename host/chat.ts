@@ -22,7 +22,7 @@
  */
 import { ThimbleError } from "./errors.ts";
 import { parseTemplate, runTemplate } from "./template.ts";
-import { DEFAULT_LIMITS, type TemplateLimits } from "./template-budget.ts";
+import { DEFAULT_LIMITS, type TemplateLimits } from "./template-limits.ts";
 import { literalPattern, type Tokenizer } from "./tokenizer.ts";
 
 export interface ChatMessage {

@@ -124,24 +124,23 @@ export async function* runTurn(
   const start = platform.now();
   try {
     truncate(engine, cache, reused);
+    const history = [...ids];
+    // Logits are sampled before the next pause: another session may use the engine then.
+    const sample = (): Sampled =>
+      sampler.sample(engine.logits(0).subarray(0, tokenizer.vocabSize), history, options.mask);
+    let sampled: Sampled | undefined;
     for (let at = reused; at < ids.length; at += engine.sizes.maxRows) {
-      extend(engine, cache, ids.slice(at, at + engine.sizes.maxRows), at + engine.sizes.maxRows >= ids.length);
+      const wantLogits = at + engine.sizes.maxRows >= ids.length && maxTokens > 0;
+      extend(engine, cache, ids.slice(at, at + engine.sizes.maxRows), wantLogits);
+      if (wantLogits) sampled = sample();
       options.onPrefill?.(cache.tokens.length - reused, ids.length - reused);
       await platform.pause();
       check();
     }
     const prefillMs = platform.now() - start;
 
-    const history = [...ids];
     let stopped: string | undefined;
-    while (completionIds.length < maxTokens) {
-      if (completionIds.length > 0) {
-        if (history.length > engine.sizes.contextLength) break;
-        extend(engine, cache, history.slice(-1), true);
-        await platform.pause();
-        check();
-      }
-      const sampled = sampler.sample(engine.logits(0).subarray(0, tokenizer.vocabSize), history, options.mask);
+    while (sampled !== undefined) {
       if (!options.ignoreEos && tokenizer.eosIds.includes(sampled.id)) {
         finishReason = "stop";
         break;
@@ -160,6 +159,11 @@ export async function* runTurn(
         finishReason = "stop";
         break;
       }
+      if (completionIds.length === maxTokens || history.length > engine.sizes.contextLength) break;
+      extend(engine, cache, [sampled.id], true);
+      sampled = sample();
+      await platform.pause();
+      check();
     }
     if (stopped === undefined) {
       const last = stops.push(detokenizer.flush());

@@ -5,20 +5,10 @@
  */
 import type { Interpreter } from "@huggingface/jinja";
 import { ThimbleError } from "./errors.ts";
+import type { TemplateLimits } from "./template-limits.ts";
 
 /** A value inside a template: text, number, list, mapping or function, in `value`; `type` names which. */
 export type Value = ReturnType<Interpreter["evaluate"]>;
-
-export interface TemplateLimits {
-  /** Evaluations of template nodes. Default 200,000. */
-  readonly steps: number;
-  /** Time for one rendering, in milliseconds. Default 1,000. */
-  readonly milliseconds: number;
-  /** UTF-16 units of any string beyond the units of the input. Default 4 Mi. */
-  readonly characters: number;
-}
-
-export const DEFAULT_LIMITS: TemplateLimits = { steps: 200_000, milliseconds: 1000, characters: 4 << 20 };
 
 /** Nesting of lists and mappings. */
 const MAX_NESTING = 64;

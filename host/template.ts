@@ -21,7 +21,8 @@
  */
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 import { ThimbleError } from "./errors.ts";
-import { type ArgumentValues, failed, TemplateBudget, type TemplateLimits, type Value } from "./template-budget.ts";
+import { type ArgumentValues, failed, TemplateBudget, type Value } from "./template-budget.ts";
+import type { TemplateLimits } from "./template-limits.ts";
 
 const MAX_SOURCE = 128 << 10;
 const MAX_BLANK_RUN = 1024;

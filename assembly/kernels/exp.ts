@@ -4,7 +4,7 @@
  *   n = round(x / ln 2), r = x - n ln2_hi - n ln2_lo (|r| <= 0.3466), exp(x) = 2^n (1 + r + r^2 P(r)), P of degree 4.
  *
  * Range: x < -87 gives 0; x > 88 is taken as 88. P is a least-squares fit of (e^r - 1 - r) / r^2 weighted by r^2 / e^r
- * (relative error of the formula 3.7e-9); with f32 rounding the result is within 1.5 ulp (test/kernel/exp.test.ts).
+ * (relative error of the formula 3.7e-9); with f32 rounding the result is within 1 ulp (test/kernel/exp.test.ts).
  */
 
 const LOG2E: f32 = 1.44269504;

@@ -11,10 +11,11 @@ import { modelPath, notRun, readGolden, referencePath } from "./reference.ts";
 
 if (modelPath === undefined) notRun("SmolLM2 parity", "THIMBLE_SMOLLM2");
 else {
+  const path: string = modelPath;
   const golden = readGolden();
 
   test("last logits, forced greedy steps", async () => {
-    const model = await load(modelPath, { chunk: 64, maxOutputs: 64 });
+    const model = await load(path, { chunk: 64, maxOutputs: 64 });
     const { vocabSize } = model.config;
     let uncertain = 0;
     let differing = 0;
@@ -43,7 +44,7 @@ else {
   });
 
   test("free-running greedy text, reported", async () => {
-    const model = await load(modelPath);
+    const model = await load(path);
     for (const prompt of golden.prompts) {
       const session = model.session();
       const options = { temperature: 0, maxTokens: 64, ignoreEos: true, special: true };
@@ -61,7 +62,7 @@ else {
   else {
     const { ids, mean_nll } = golden.nll;
     test("mean NLL of 2,000 tokens", async () => {
-      const model = await load(modelPath, { chunk: 64, maxOutputs: 64 });
+      const model = await load(path, { chunk: 64, maxOutputs: 64 });
       const { meanNll } = await perplexity(model, ids);
       const error = (meanNll / mean_nll - 1) * 100;
       console.log(`mean NLL ${meanNll.toFixed(5)}, fp32 reference ${mean_nll.toFixed(5)}: ${error.toFixed(3)}%`);
@@ -69,7 +70,7 @@ else {
     });
 
     test("mean NLL with unquantized activations", async () => {
-      const model = await load(modelPath, { chunk: 64, maxOutputs: 64, activations: "f32" });
+      const model = await load(path, { chunk: 64, maxOutputs: 64, activations: "f32" });
       const { meanNll } = await perplexity(model, ids);
       const error = (meanNll / mean_nll - 1) * 100;
       console.log(`f32 activations: mean NLL ${meanNll.toFixed(6)}: ${error.toFixed(5)}%`);

@@ -1,0 +1,86 @@
+/**
+ * An instance with a configured cache, and what the tests of the cache and of attention do with one.
+ * @module
+ */
+import * as assert from "uvu/assert";
+import { Config, Size } from "../../assembly/memory/status.ts";
+import { Instance, type Region } from "../kernel/instance.ts";
+
+export interface Shape {
+  readonly nLayers: number;
+  readonly nHeads: number;
+  readonly nKvHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  readonly contextLength: number;
+  /** Bytes for the test's own regions. */
+  readonly slabBytes?: number;
+  /** Rows, and rows with an output, of a forward call. */
+  readonly maxRows?: number;
+}
+
+/** One layer, one head each: what most tests need. */
+export const SMALL: Shape = { nLayers: 1, nHeads: 1, nKvHeads: 1, keyDim: 8, valueDim: 8, contextLength: 100 };
+
+/** Sizes that only `forward` looks at. */
+export const HIDDEN_DIM = 8;
+export const VOCAB_SIZE = 16;
+
+export function createEngine(shape: Shape): Instance {
+  const instance = new Instance(shape.slabBytes ?? 1 << 20);
+  const { layoutRecords, layoutRunState, setConfig } = instance.exports;
+  const config: readonly (readonly [Config, number])[] = [
+    [Config.N_LAYERS, shape.nLayers],
+    [Config.HIDDEN_DIM, HIDDEN_DIM],
+    [Config.FFN_DIM, 8],
+    [Config.N_HEADS, shape.nHeads],
+    [Config.N_KV_HEADS, shape.nKvHeads],
+    [Config.KEY_DIM, shape.keyDim],
+    [Config.VALUE_DIM, shape.valueDim],
+    [Config.ROPE_DIM, 8],
+    [Config.VOCAB_SIZE, VOCAB_SIZE],
+    [Config.CONTEXT_LENGTH, shape.contextLength],
+    [Config.MAX_ROWS, shape.maxRows ?? 1],
+    [Config.MAX_OUTPUTS, shape.maxRows ?? 1],
+    [Config.RMS_EPS, 1e-5],
+    [Config.ROPE_BASE, 10000],
+  ];
+  for (const [field, value] of config) assert.is(setConfig(field, value), 0);
+  assert.is(layoutRecords(), 0);
+  assert.is(layoutRunState(0), 0);
+  return instance;
+}
+
+export function pageBytesOf(shape: Shape): number {
+  return Size.PAGE_SLOTS * (shape.keyDim + shape.valueDim) * 4;
+}
+
+/** Pages of a head of `length` slots, by counting. */
+export function pagesOf(length: number): number {
+  return Math.ceil(length / 32);
+}
+
+/** A HeadView record (assembly/memory/records.ts) outside any session, with room for `nPages`. */
+export function createHead(instance: Instance, nPages: number): Region {
+  const table = instance.output(nPages * 4);
+  const head = instance.output(12);
+  head.u32.set([0, 0, table.address]);
+  return head;
+}
+
+/** Addresses of a head's pages; `head` is the address of its HeadView. */
+export function pagesAt(instance: Instance, head: number): number[] {
+  const [, nPages, table] = new Uint32Array(instance.exports.memory.buffer, head, 3);
+  return Array.from(new Uint32Array(instance.exports.memory.buffer, table!, nPages));
+}
+
+/** The key and value of a slot, read as the drawing in cache/page.ts says. */
+export function slotAt(instance: Instance, page: number, slot: number, keyDim: number, valueDim: number) {
+  const f32 = new Float32Array(instance.exports.memory.buffer, page, 32 * (keyDim + valueDim));
+  const group = Math.floor(slot / 4) * 4 * keyDim;
+  const first = 32 * keyDim + slot * valueDim;
+  return {
+    key: Array.from({ length: keyDim }, (_, d) => f32[group + 4 * d + (slot % 4)]!),
+    value: Array.from(f32.subarray(first, first + valueDim)),
+  };
+}

@@ -1,0 +1,93 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { sameBits } from "../kernel/compare.ts";
+import { Instance } from "../kernel/instance.ts";
+import { bells, draws } from "../kernel/values.ts";
+import { createEngine, createHead, pageBytesOf, pagesAt, SMALL, slotAt } from "./engine.ts";
+
+const test = suite("page and append");
+
+const DIMS = [
+  [8, 8],
+  [64, 64],
+  [128, 32],
+  [20, 36],
+  [7, 12],
+] as const;
+
+test("slots written in any order read back where the drawing says; nothing else changes", () => {
+  const draw = draws(41);
+  for (const [keyDim, valueDim] of DIMS) {
+    const instance = new Instance();
+    const page = instance.output(pageBytesOf({ ...SMALL, keyDim, valueDim }));
+    const expected = page.f32.slice();
+    const order = Array.from({ length: 32 }, (_, i) => (i * 13) % 32);
+    for (const slot of order) {
+      const [key, value] = [bells(keyDim, draw), bells(valueDim, draw)];
+      const addresses = [instance.input(key).address, instance.input(value).address] as const;
+      instance.exports.writeSlot(page.address, slot, ...addresses, keyDim, valueDim);
+      for (const [d, x] of key.entries()) expected[(slot >> 2) * 4 * keyDim + 4 * d + (slot & 3)] = x;
+      expected.set(value, 32 * keyDim + slot * valueDim);
+      sameBits(page.f32, expected, `${keyDim} x ${valueDim}, slot ${slot}`);
+    }
+    assert.ok(
+      expected.every((x) => !Number.isNaN(x)),
+      "32 slots fill the page",
+    );
+    instance.check();
+  }
+});
+
+test("append: a page for every 32 slots, taken when the first of them comes; every slot reads back", () => {
+  for (const [keyDim, valueDim] of DIMS) {
+    const draw = draws(keyDim);
+    const instance = createEngine({ ...SMALL, keyDim, valueDim });
+    const { append, poolFreePages, poolReserve } = instance.exports;
+    assert.is(Number(poolReserve(4)), 1);
+    const head = createHead(instance, 4);
+    const stored: { key: Float32Array; value: Float32Array }[] = [];
+    for (let n = 1; n <= 100; ++n) {
+      const [key, value] = [bells(keyDim, draw), bells(valueDim, draw)];
+      stored.push({ key, value });
+      append(head.address, instance.input(key).address, instance.input(value).address, keyDim, valueDim);
+      assert.equal(Array.from(head.u32.subarray(0, 2)), [n, Math.ceil(n / 32)]);
+      assert.is(poolFreePages(), 4 - Math.ceil(n / 32));
+    }
+    const pages = pagesAt(instance, head.address);
+    assert.is(new Set(pages).size, 4);
+    for (const [i, { key, value }] of stored.entries()) {
+      const slot = slotAt(instance, pages[i >> 5]!, i % 32, keyDim, valueDim);
+      assert.equal(slot, { key: Array.from(key), value: Array.from(value) }, `slot ${i}`);
+    }
+    for (let i = 100; i < 128; ++i) {
+      const { key, value } = slotAt(instance, pages[3]!, i % 32, keyDim, valueDim);
+      assert.ok(
+        [...key, ...value].every((x) => x === 0),
+        "slots not yet used are zero",
+      );
+    }
+    instance.check();
+  }
+});
+
+test("two heads that append in turn keep apart", () => {
+  const instance = createEngine(SMALL);
+  const { append, poolReserve } = instance.exports;
+  assert.is(Number(poolReserve(6)), 1);
+  const heads = [createHead(instance, 3), createHead(instance, 3)];
+  for (let i = 0; i < 70; ++i) {
+    for (const [h, head] of heads.entries()) {
+      const row = instance.input(new Float32Array(8).fill(100 * h + i)).address;
+      append(head.address, row, row, 8, 8);
+    }
+  }
+  for (const [h, head] of heads.entries()) {
+    const pages = pagesAt(instance, head.address);
+    for (let i = 0; i < 70; ++i) {
+      assert.is(slotAt(instance, pages[i >> 5]!, i % 32, 8, 8).value[7], 100 * h + i);
+    }
+  }
+  instance.check();
+});
+
+test.run();

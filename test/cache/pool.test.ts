@@ -1,0 +1,121 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { Instance } from "../kernel/instance.ts";
+import { createEngine, createHead, pageBytesOf, pagesAt, type Shape, SMALL } from "./engine.ts";
+
+const test = suite("pool");
+
+/** Takes pages as the cache does: a head of `nPages` full pages of `value`. */
+function fill(instance: Instance, nPages: number, value: number): number[] {
+  const head = createHead(instance, nPages);
+  const row = instance.input(new Float32Array(8).fill(value)).address;
+  for (let i = 0; i < 32 * nPages; ++i) instance.exports.append(head.address, row, row, 8, 8);
+  return pagesAt(instance, head.address);
+}
+
+function wordsOf(instance: Instance, page: number, shape: Shape): Uint32Array {
+  return new Uint32Array(instance.exports.memory.buffer, page, pageBytesOf(shape) / 4);
+}
+
+test("reserve: n pages are free afterwards, never more than missing, none when enough are", () => {
+  const instance = createEngine(SMALL);
+  const { poolFreePages, poolPages, poolReserve } = instance.exports;
+  const counts = () => [poolPages(), poolFreePages()];
+  assert.equal(counts(), [0, 0]);
+  for (const [n, total, free] of [
+    [0, 0, 0],
+    [3, 3, 3],
+    [2, 3, 3],
+    [3, 3, 3],
+    [7, 7, 7],
+  ] as const) {
+    assert.is(Number(poolReserve(n)), 1);
+    assert.equal(counts(), [total, free], `reserve ${n}`);
+  }
+  fill(instance, 5, 1);
+  assert.equal(counts(), [7, 2]);
+  assert.is(Number(poolReserve(4)), 1);
+  assert.equal(counts(), [9, 4]);
+});
+
+test("pages are aligned, apart from each other and inside the arena; memory grows by what they take", () => {
+  const instance = createEngine(SMALL);
+  const { arenaBytes, poolReserve } = instance.exports;
+  const before = arenaBytes();
+  assert.is(Number(poolReserve(10)), 1);
+  assert.is(Number(poolReserve(25)), 1);
+  const bytes = pageBytesOf(SMALL);
+  assert.is(arenaBytes() - before, 25 * bytes + 2 * 64, "two slabs, 64 bytes of padding each");
+  const pages = fill(instance, 25, 1).sort((a, b) => a - b);
+  for (const [i, page] of pages.entries()) {
+    assert.is(page % 64, 0);
+    assert.ok(page >= before && page + bytes <= arenaBytes());
+    if (i > 0) assert.ok(page - pages[i - 1]! >= bytes);
+  }
+});
+
+test("when memory cannot grow: false, and the pool is as it was", () => {
+  const instance = createEngine({ ...SMALL, keyDim: 256, valueDim: 256 });
+  const { poolFreePages, poolPages, poolReserve } = instance.exports;
+  assert.is(Number(poolReserve(2)), 1);
+  assert.is(Number(poolReserve(2 ** 31)), 0, "140 TB");
+  assert.is(Number(poolReserve(70000)), 0, "4.3 GiB: past the end of 32-bit addresses");
+  assert.equal([poolPages(), poolFreePages()], [2, 2]);
+  assert.is(Number(poolReserve(3)), 1);
+});
+
+test("a closed session's pages are zeroed, and are the ones the next session gets", () => {
+  const shape = { ...SMALL, nLayers: 2, nKvHeads: 3, nHeads: 3 };
+  const instance = createEngine(shape);
+  const { append, poolFreePages, poolPages, poolReserve, sessionClose, sessionOpen } = instance.exports;
+  assert.is(Number(poolReserve(12)), 1);
+  const secret = instance.input(new Float32Array(8).fill(1234.5)).address;
+  const used = () => {
+    const session = sessionOpen();
+    const pages: number[] = [];
+    for (let h = 0; h < 6; ++h) {
+      const head = session + 20 + 12 * h;
+      for (let i = 0; i < 40; ++i) append(head, secret, secret, 8, 8);
+      pages.push(...pagesAt(instance, head));
+    }
+    new Uint32Array(instance.exports.memory.buffer, session, 1)[0] = 40;
+    return { session, pages };
+  };
+  const first = used();
+  assert.is(poolFreePages(), 0);
+  sessionClose(first.session);
+  assert.is(poolFreePages(), 12);
+  for (const page of first.pages) {
+    assert.ok(
+      wordsOf(instance, page, shape)
+        .subarray(1)
+        .every((word) => word === 0),
+      "nothing of the tokens is left",
+    );
+  }
+  const second = used();
+  assert.equal(new Set(second.pages), new Set(first.pages));
+  assert.is(second.session, first.session);
+  assert.is(poolPages(), 12);
+  instance.check();
+});
+
+test("a page taken again is zero in its first word too, the free list's", () => {
+  const instance = createEngine(SMALL);
+  const { append, poolReserve, sessionClose, sessionOpen } = instance.exports;
+  assert.is(Number(poolReserve(3)), 1);
+  const zero = instance.input(new Float32Array(8)).address;
+  for (let round = 0; round < 3; ++round) {
+    const session = sessionOpen();
+    const head = session + 20;
+    for (let i = 0; i < 96; ++i) {
+      append(head, zero, zero, 8, 8);
+      const page = pagesAt(instance, head).at(-1)!;
+      assert.ok(wordsOf(instance, page, SMALL).every((word) => word === 0));
+    }
+    new Uint32Array(instance.exports.memory.buffer, session, 1)[0] = 96;
+    sessionClose(session);
+  }
+});
+
+test.run();

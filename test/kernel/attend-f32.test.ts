@@ -1,0 +1,170 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { createEngine, createHead, pagesAt, SMALL } from "../cache/engine.ts";
+import { attend64 } from "../oracle/attention.ts";
+import { report, sameBits, UNIT, within } from "./compare.ts";
+import type { Instance } from "./instance.ts";
+import { bells, draws, floats } from "./values.ts";
+
+const test = suite("attend-f32");
+
+const LENGTHS = [1, 15, 16, 17, 31, 32, 33, 1023, 1024, 1025, 2500];
+const GROUPS = [1, 2, 3, 4, 6, 7];
+const DIMS = [
+  [16, 16],
+  [64, 64],
+  [128, 128],
+  [256, 256],
+  [64, 32],
+  [32, 80],
+  [20, 36],
+  [100, 4],
+] as const;
+
+/** A KV head that grows as in decoding; the slots after the last are NaN, keys and values. */
+function growingHead(keyDim: number, valueDim: number, keys: Float32Array, values: Float32Array) {
+  const instance = createEngine({ ...SMALL, keyDim, valueDim, slabBytes: 1 << 23 });
+  const { append, attendF32, attendF32Ref, ATTEND_SCRATCH, poolReserve, writeSlot } = instance.exports;
+  const slots = keys.length / keyDim;
+  const nPages = Math.ceil(slots / 32);
+  assert.is(Number(poolReserve(nPages)), 1);
+  const head = createHead(instance, nPages);
+  const stored = [instance.input(keys).address, instance.input(values).address] as const;
+  const [k, v] = stored;
+  const nothing = instance.output(Math.max(keyDim, valueDim) * 4).address;
+  const scratch = instance.output(ATTEND_SCRATCH.value + 12 * valueDim).address;
+  return {
+    instance,
+    growTo(n: number): void {
+      for (let slot = head.u32[0]!; slot < n; ++slot) {
+        append(head.address, k + slot * keyDim * 4, v + slot * valueDim * 4, keyDim, valueDim);
+      }
+      const last = pagesAt(instance, head.address).at(-1)!;
+      for (let slot = n; slot % 32 !== 0; ++slot) writeSlot(last, slot % 32, nothing, nothing, keyDim, valueDim);
+    },
+    attend(op: "op" | "ref", q: Float32Array, n: number): Float32Array {
+      const group = q.length / keyDim;
+      const layer = layerRecord(instance, group, keyDim, valueDim);
+      const out = instance.output(group * valueDim * 4);
+      const kernel = op === "op" ? attendF32 : attendF32Ref;
+      kernel(out.address, instance.input(q).address, head.address, n, layer, scratch);
+      return out.f32.slice();
+    },
+  };
+}
+
+/** A Layer record: `group` query heads that share one KV head. */
+function layerRecord(instance: Instance, group: number, keyDim: number, valueDim: number): number {
+  return instance.input(Uint32Array.of(0, 0, 0, 2 * group, 2, keyDim, valueDim, 0, 0, 0)).address;
+}
+
+/** Keys that make the second span's scores larger than the first's, and the third's smaller. */
+function spannedKeys(slots: number, keyDim: number, seed: number): Float32Array {
+  const draw = draws(seed);
+  const size = (slot: number) => [1, 2, 0.5][slot >> 10]! * 1.3;
+  const all = bells(slots * keyDim, draw);
+  return all.map((value, i) => value * size(Math.floor(i / keyDim)));
+}
+
+test("all lengths, groups and dims: the reference's bits, whatever the group; near exact arithmetic", () => {
+  let worst = 0;
+  for (const [keyDim, valueDim] of DIMS) {
+    const draw = draws(keyDim + valueDim);
+    const keys = spannedKeys(2500, keyDim, keyDim);
+    const values = bells(2500 * valueDim, draw);
+    const q = bells(7 * keyDim, draw);
+    const head = growingHead(keyDim, valueDim, keys, values);
+    const atLength = new Map<number, Float32Array>();
+    for (const n of LENGTHS) {
+      const what = `${keyDim} x ${valueDim}, ${n} slots`;
+      head.growTo(n);
+      const expected = head.attend("ref", q, n);
+      atLength.set(n, expected);
+      for (const group of GROUPS) {
+        const out = head.attend("op", q.subarray(0, group * keyDim), n);
+        sameBits(out, expected.slice(0, group * valueDim), `${what}, ${group} heads`);
+      }
+      for (let h = 0; h < 7; ++h) {
+        const exact = attend64(q.subarray(h * keyDim, (h + 1) * keyDim), keys, values, n);
+        const weightError = (keyDim + 5) * exact.scoreSize + 2;
+        const bound = (d: number) => (2 * weightError + Math.min(n, 1024) + 20) * UNIT * exact.size[d]!;
+        const out = expected.subarray(h * valueDim, (h + 1) * valueDim);
+        worst = Math.max(worst, within(out, exact.out, bound, `${what}, head ${h}`));
+      }
+    }
+    for (const [n, expected] of atLength) {
+      sameBits(head.attend("op", q, n), expected, `${keyDim} x ${valueDim}, the first ${n} slots of 2500`);
+    }
+    head.instance.check();
+  }
+  report("attend-f32, share of the bound", worst, "");
+});
+
+test("a head's bits depend neither on its place in the group nor on the others", () => {
+  const [keyDim, valueDim, slots] = [64, 48, 1100];
+  const draw = draws(31);
+  const head = growingHead(keyDim, valueDim, spannedKeys(slots, keyDim, 31), bells(slots * valueDim, draw));
+  head.growTo(slots);
+  const q = bells(keyDim, draw);
+  const alone = head.attend("op", q, slots);
+  for (const group of GROUPS) {
+    for (let place = 0; place < group; ++place) {
+      const all = bells(group * keyDim, draw, 5);
+      all.set(q, place * keyDim);
+      const out = head.attend("op", all, slots);
+      sameBits(out.slice(place * valueDim, (place + 1) * valueDim), alone, `place ${place} of ${group}`);
+    }
+  }
+  head.instance.check();
+});
+
+test("spans merge by their maxima: with the largest score in each of three spans in turn, its value is the result", () => {
+  const [keyDim, valueDim, slots] = [16, 8, 2100];
+  for (const best of [0, 1023, 1024, 2047, 2048, 2099]) {
+    const keys = floats(slots * keyDim, (i) => (Math.floor(i / keyDim) === best ? 50 : i % 3));
+    const head = growingHead(
+      keyDim,
+      valueDim,
+      keys,
+      floats(slots * valueDim, (i) => Math.floor(i / valueDim)),
+    );
+    head.growTo(slots);
+    for (const op of ["op", "ref"] as const) {
+      const out = head.attend(op, new Float32Array(4 * keyDim).fill(2), slots);
+      assert.ok(
+        out.every((value) => value === best),
+        `${op}, slot ${best}: ${out[0]}`,
+      );
+    }
+  }
+});
+
+test("equal scores over spans of different lengths: the mean of the values, far from zero as well", () => {
+  for (const level of [0, 25, -25, 3e4]) {
+    const slots = 1024 + 300;
+    const keys = new Float32Array(slots * 16).fill(level);
+    const head = growingHead(
+      16,
+      16,
+      keys,
+      floats(slots * 16, (i) => (i >> 4 < 1024 ? 1 : 5)),
+    );
+    head.growTo(slots);
+    const mean = (1024 + 5 * 300) / slots;
+    const out = head.attend("op", new Float32Array(48).fill(4), slots);
+    within(out, new Array(48).fill(mean), () => 1e-4 * mean, `level ${level}`);
+  }
+});
+
+test("scores are divided by the root of the key's dims: two slots, weights known", () => {
+  for (const keyDim of [16, 20, 100, 256]) {
+    const keys = floats(2 * keyDim, (i) => (i < keyDim ? 1 : 0));
+    const head = growingHead(keyDim, 4, keys, Float32Array.of(1, 2, 3, -4, 0, 0, 0, 0));
+    head.growTo(2);
+    const share = 1 / (1 + Math.exp(-1));
+    const out = head.attend("op", new Float32Array(keyDim).fill(1 / Math.sqrt(keyDim)), 2);
+    within(out, [share, 2 * share, 3 * share, -4 * share], () => 4e-6, `key dim ${keyDim}`);
+  }
+});
+
+test.run();

@@ -1,0 +1,71 @@
+/**
+ * The exports of the `test` build as the tests call them: the product's, every kernel and every scalar reference.
+ * Records (Linear, HeadView, Layer) are passed by address; a boolean comes back as 0 or 1.
+ * @module
+ */
+import type { Form, TensorType } from "../../assembly/memory/status.ts";
+import type { EngineExports } from "../../host/exports.ts";
+
+type Add = (x: number, y: number, n: number) => void;
+type Attend = (out: number, q: number, head: number, n: number, layer: number, scratch: number) => void;
+type ExpRow = (out: number, x: number, n: number) => void;
+type ExpWeights = (x: number, n: number, max: number, invTemperature: number) => number;
+type Gemm = (out: number, outStride: number, x: number, xStride: number, weights: number, nBlocks: number) => void;
+type GemmFloat = (out: number, outStride: number, x: number, linear: number) => void;
+type Gemv = (out: number, x: number, weights: number, nTiles: number, nBlocks: number) => void;
+type GemvFloat = (out: number, x: number, linear: number) => void;
+type LogSumExp = (x: number, n: number) => number;
+type Quantize = (out: number, x: number, nBlocks: number) => void;
+type RmsNorm = (out: number, x: number, weight: number, n: number, eps: number) => void;
+type Rope = (x: number, angles: number, d: number) => void;
+type SoftmaxSpan = (scores: number, n: number, scale: number, result: number) => void;
+type Swiglu = (gate: number, up: number, n: number) => void;
+
+export interface KernelExports extends EngineExports {
+  arenaAlloc(bytes: bigint): number;
+  readonly addRow: Add;
+  readonly addRowRef: Add;
+  readonly ATTEND_SCRATCH: WebAssembly.Global;
+  readonly attendF32: Attend;
+  readonly attendF32Ref: Attend;
+  cosSin64(out: number, x: number): void;
+  exp64(x: number): number;
+  readonly expRow: ExpRow;
+  readonly expRowRef: ExpRow;
+  brainToFloat(bits: number): number;
+  halfToFloat(bits: number): number;
+  readonly gemmFloat: GemmFloat;
+  readonly gemmFloatRef: GemmFloat;
+  readonly gemvFloat: GemvFloat;
+  readonly gemvFloatRef: GemvFloat;
+  readonly gemmQ4: Gemm;
+  readonly gemmQ4Ref: Gemm;
+  readonly gemmQ4Min: Gemm;
+  readonly gemmQ4MinRef: Gemm;
+  readonly gemmQ8: Gemm;
+  readonly gemmQ8Ref: Gemm;
+  readonly gemvQ4: Gemv;
+  readonly gemvQ4Ref: Gemv;
+  readonly gemvQ4Min: Gemv;
+  readonly gemvQ4MinRef: Gemv;
+  readonly gemvQ8: Gemv;
+  readonly gemvQ8Ref: Gemv;
+  readonly expWeightsRef: ExpWeights;
+  readonly logSumExpRef: LogSumExp;
+  rowBytes(type: TensorType, nCols: number): number;
+  tileBytes(form: Form, nCols: number): number;
+  readonly quantizeActivations: Quantize;
+  readonly quantizeActivationsRef: Quantize;
+  readonly rmsNorm: RmsNorm;
+  readonly rmsNormRef: RmsNorm;
+  readonly rope: Rope;
+  readonly ropeRef: Rope;
+  ropeAngles(out: number, frequencies: number, position: number, d: number, scratch: number): void;
+  ropeFrequencies(out: number, base: number, d: number): void;
+  readonly softmaxSpan: SoftmaxSpan;
+  readonly softmaxSpanRef: SoftmaxSpan;
+  readonly swiglu: Swiglu;
+  readonly swigluRef: Swiglu;
+  append(head: number, key: number, value: number, keyDim: number, valueDim: number): void;
+  writeSlot(page: number, slot: number, key: number, value: number, keyDim: number, valueDim: number): void;
+}

@@ -1,0 +1,84 @@
+import { suite } from "uvu";
+import { Form, Size, TensorType } from "../../assembly/memory/status.ts";
+import { sameBits } from "./compare.ts";
+import { copyOf, Instance, type Region } from "./instance.ts";
+import { activations, ggufRows, KINDS, packed, quantized } from "./quantized.ts";
+import { anySize, draws } from "./values.ts";
+
+const instance = new Instance();
+const { exports } = instance;
+const test = suite("gemm-quantized");
+test.after.each(() => instance.reset());
+
+const KERNELS = [
+  [Form.Q4, TensorType.Q4_0, exports.gemmQ4, exports.gemmQ4Ref, exports.gemvQ4],
+  [Form.Q4_MIN, TensorType.Q4_1, exports.gemmQ4Min, exports.gemmQ4MinRef, exports.gemvQ4Min],
+  [Form.Q8, TensorType.Q8_0, exports.gemmQ8, exports.gemmQ8Ref, exports.gemvQ8],
+] as const;
+type Kernel = (typeof KERNELS)[number];
+
+const TOKENS = 4;
+
+/** Four tokens times one tile: the reference's bits, and those of GEMV, token by token. `xStride`, `outStride` in bytes. */
+function compare(kernel: Kernel, tile: number, x: Region, xStride: number, outStride: number, nBlocks: number): void {
+  const [form, , op, ref, gemv] = kernel;
+  const out = instance.output(outStride * (TOKENS - 1) + 32);
+  const expected = instance.output(outStride * (TOKENS - 1) + 32);
+  op(out.address, outStride, x.address, xStride, tile, nBlocks);
+  ref(expected.address, outStride, x.address, xStride, tile, nBlocks);
+  // Between the outputs of two tokens both keep their poison, so that the whole region can be compared.
+  sameBits(out.f32, expected.f32, `form ${form}, ${nBlocks} blocks, against the reference`);
+  const one = instance.output(32);
+  for (let t = 0; t < TOKENS; ++t) {
+    gemv(one.address, x.address + t * xStride, tile, 1, nBlocks);
+    const from = (t * outStride) / 4;
+    sameBits(copyOf(out).slice(from, from + 8), copyOf(one), `form ${form}, token ${t}, against GEMV`);
+  }
+}
+
+test("four tokens, a tile of 1, 2, 5, 18 blocks, random and at the ends of every range", () => {
+  const draw = draws(21);
+  for (const kernel of KERNELS) {
+    for (const nBlocks of [1, 2, 5, 18]) {
+      for (const kind of KINDS) {
+        const nCols = 32 * nBlocks;
+        const weights = packed(instance, kernel[1], ggufRows(kernel[1], 8, nCols, draw, kind), 8, nCols);
+        const x = quantized(instance, activations(TOKENS * nCols, draw, kind));
+        compare(kernel, weights.address, x, nBlocks * Size.ACTIVATION_BLOCK, 32, nBlocks);
+        instance.reset();
+      }
+    }
+  }
+});
+
+test("strides wider than the rows: outputs of other tiles and other activations in between stay as they are", () => {
+  const draw = draws(22);
+  for (const kernel of KERNELS) {
+    const weights = packed(instance, kernel[1], ggufRows(kernel[1], 24, 96, draw), 24, 96);
+    const x = quantized(instance, activations(TOKENS * 160, draw, "random"));
+    for (const tile of [0, 1, 2]) {
+      const address = weights.address + tile * exports.tileBytes(kernel[0], 96);
+      compare(kernel, address, x, 5 * Size.ACTIVATION_BLOCK, 96, 3);
+    }
+    instance.reset();
+  }
+});
+
+test("tokens unlike each other: a zero one, a huge one, a tiny one", () => {
+  const draw = draws(23);
+  for (const kernel of KERNELS) {
+    const weights = packed(instance, kernel[1], ggufRows(kernel[1], 8, 64, draw), 8, 64);
+    const x = new Float32Array(TOKENS * 64);
+    for (const [t, exponent] of [
+      [0, 60],
+      [2, -90],
+      [3, 0],
+    ] as const) {
+      x.set(anySize(64, draw, exponent, exponent + 3), t * 64);
+    }
+    compare(kernel, weights.address, quantized(instance, x), 2 * Size.ACTIVATION_BLOCK, 32, 2);
+    instance.reset();
+  }
+});
+
+test.run();

@@ -1,0 +1,112 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { ropeAngle64, ropeRef64 } from "../oracle/elementwise.ts";
+import { report, sameBits, UNIT, within } from "./compare.ts";
+import { copyOf, Instance, type Region } from "./instance.ts";
+import { bells, draws } from "./values.ts";
+
+const instance = new Instance();
+const { rope, ropeAngles, ropeFrequencies, ropeRef } = instance.exports;
+const test = suite("rope");
+test.after.each(() => instance.reset());
+
+const SHAPES = [
+  [8, 10000],
+  [24, 10000],
+  [64, 10000],
+  [64, 100000],
+  [128, 500000],
+  [256, 1000000],
+] as const;
+
+function frequenciesOf(d: number, base: number): Region {
+  const frequencies = instance.output(d * 4);
+  ropeFrequencies(frequencies.address, base, d);
+  return frequencies;
+}
+
+test("frequencies: base^(-2 i / d) with a relative error below 4e-15", () => {
+  for (const [d, base] of SHAPES) {
+    const expected = Array.from({ length: d / 2 }, (_, i) => ropeAngle64(1, i, d, base));
+    within(frequenciesOf(d, base).f64, expected, (i) => 4e-15 * expected[i]!, `d ${d}, base ${base}`);
+  }
+  assert.is(frequenciesOf(64, 10000).f64[0], 1);
+});
+
+test("angles at positions 0 .. 8191 and up to 1e6: half an ulp of 1 in f32, and 5e-15 of the angle", () => {
+  let worst = 0;
+  for (const [d, base] of [[64, 10000] as const, [128, 1000000] as const]) {
+    const frequencies = frequenciesOf(d, base);
+    const angles = instance.output(d * 4);
+    const scratch = instance.output(16);
+    const positions = Array.from({ length: 8192 }, (_, i) => i).filter((i) => d === 64 || i % 61 === 0);
+    for (const position of [...positions, 65535, 131071, 524287, 999999, 1000000]) {
+      ropeAngles(angles.address, frequencies.address, position, d, scratch.address);
+      const expected: number[] = [];
+      const bounds: number[] = [];
+      for (let i = 0; i < d; ++i) {
+        const angle = ropeAngle64(position, i % (d / 2), d, base);
+        expected.push(i < d / 2 ? Math.cos(angle) : Math.sin(angle));
+        bounds.push(UNIT / 2 + 5e-15 * angle);
+      }
+      worst = Math.max(
+        worst,
+        within(angles.f32, expected, (i) => bounds[i]!, `position ${position}`),
+      );
+    }
+  }
+  report("rope angles, share of the bound", worst, "");
+});
+
+test("rotation: same bits as the reference, off by at most 4 * 2^-24 of the pair's length", () => {
+  const draw = draws(5);
+  let worst = 0;
+  for (const [d, base] of SHAPES) {
+    const frequencies = frequenciesOf(d, base);
+    const angles = instance.output(d * 4);
+    const scratch = instance.output(16);
+    for (const position of [0, 1, 77, 4095, 100000]) {
+      ropeAngles(angles.address, frequencies.address, position, d, scratch.address);
+      const x = bells(d, draw, 3);
+      const out = instance.floats(x);
+      const expected = instance.floats(x);
+      rope(out.address, angles.address, d);
+      ropeRef(expected.address, angles.address, d);
+      sameBits(out.f32, expected.f32, `rope ${d} at ${position}`);
+      if (position === 0) sameBits(copyOf(out), x, "position 0 changes nothing");
+      const length = (i: number) => Math.hypot(x[i % (d / 2)]!, x[(i % (d / 2)) + d / 2]!);
+      const exact = ropeRef64(x, (i) => ropeAngle64(position, i, d, base));
+      worst = Math.max(
+        worst,
+        within(out.f32, exact, (i) => 4 * UNIT * length(i), `rope ${d} at ${position}`),
+      );
+    }
+    instance.reset();
+  }
+  report("rope, share of the bound", worst, "");
+});
+
+test("dot products depend on the distance of positions only", () => {
+  const draw = draws(6);
+  const frequencies = frequenciesOf(64, 10000);
+  const scratch = instance.output(16);
+  const [q, k] = [bells(64, draw), bells(64, draw)];
+  const dotAt = (qPosition: number, kPosition: number) => {
+    const rotated = [q, k].map((x, i) => {
+      const out = instance.floats(x);
+      const angles = instance.output(256);
+      ropeAngles(angles.address, frequencies.address, i === 0 ? qPosition : kPosition, 64, scratch.address);
+      rope(out.address, angles.address, 64);
+      return out.f32;
+    });
+    return rotated[0]!.reduce((sum, value, i) => sum + value * rotated[1]![i]!, 0);
+  };
+  for (const distance of [0, 1, 50]) {
+    for (const start of [3, 1000, 30000]) {
+      const difference = dotAt(start + distance, start) - dotAt(distance, 0);
+      assert.ok(Math.abs(difference) < 64 * 8 * UNIT, `distance ${distance} at ${start}: ${difference}`);
+    }
+  }
+});
+
+test.run();
