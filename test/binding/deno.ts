@@ -1,0 +1,14 @@
+/**
+ * The suite on Deno: `deno run --allow-read main.js MODEL`, everything in one bundle, simd.wasm beside it.
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import { loadModel } from "../../bindings/deno/index.ts";
+import { reportConformance } from "./report.ts";
+
+const location = process.argv[2]!;
+const bytes = new Uint8Array(await readFile(location));
+const versions: Record<string, string | undefined> = process.versions;
+console.log(`Deno ${versions.deno}, V8 ${versions.v8}`);
+process.exitCode = (await reportConformance({ name: "deno", loadModel, location, bytes })) ? 0 : 1;

@@ -1,0 +1,12 @@
+/**
+ * The suite on Node by itself, as hosts.ts runs it: `node main.js MODEL`, simd.wasm beside it.
+ * @module
+ */
+import { readFile } from "node:fs/promises";
+import { loadModel } from "../../bindings/node/index.ts";
+import { reportConformance } from "./report.ts";
+
+const location = process.argv[2]!;
+const bytes = new Uint8Array(await readFile(location));
+console.log(`Node ${process.version}, V8 ${process.versions.v8}`);
+process.exitCode = (await reportConformance({ name: "node", loadModel, location, bytes })) ? 0 : 1;
