@@ -1,0 +1,92 @@
+/**
+ * Help texts from option tables.
+ * @module
+ */
+import type { Option, OptionTable } from "./arguments.ts";
+
+const WIDTH = 100;
+const INDENT = 30;
+
+/** What help says besides the options. */
+export interface Manual {
+  readonly name: string;
+  /** Half a line. */
+  readonly summary: string;
+  /** What follows `thimble NAME`, one entry for each way to call it. */
+  readonly usage: readonly string[];
+  /** Paragraphs. */
+  readonly about: readonly string[];
+  /** Command lines and what they do. */
+  readonly examples: readonly (readonly [command: string, what: string])[];
+}
+
+export function commandHelp(manual: Manual, table: OptionTable): string {
+  const usage = manual.usage.map((line, i) => `${i === 0 ? "Usage: " : "       "}thimble ${manual.name} ${line}`);
+  const options = Object.entries(table).map(([name, option]) => optionHelp(name, option));
+  const examples = manual.examples.flatMap(([command, what]) => [`  # ${what}`, `  ${command}`]);
+  const about = manual.about.map((paragraph) => wrap(paragraph, WIDTH, "").trimStart()).join("\n\n");
+  return `${[usage.join("\n"), about, `Options:\n${options.join("\n")}`, `Examples:\n${examples.join("\n")}`].join("\n\n")}\n`;
+}
+
+export function generalHelp(version: string, manuals: readonly Manual[]): string {
+  const commands = manuals.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`);
+  return `thimble ${version}: language models in a thimbleful of memory
+
+Usage: thimble COMMAND [arguments]
+
+Commands:
+${commands.join("\n")}
+
+  thimble COMMAND --help tells about one command, with examples; thimble --version the version.
+
+Examples:
+  # Ask the model that comes with the package
+  thimble run "Tell me a story about a fox."
+  # Talk to a model of your own
+  thimble run --chat -m model.gguf
+  # See whether a file can run here before you load it
+  thimble inspect model.gguf
+
+Environment:
+  THIMBLE_MODEL   the model when none is given, instead of the one in the package
+  THIMBLE_DEBUG   1: stack traces with errors
+  NO_COLOR        no colours or frames in tables
+
+Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.
+`;
+}
+
+function optionHelp(name: string, option: Option): string {
+  const { short, alias } = option;
+  const names = [
+    ...(short === undefined ? [] : [`-${short}`]),
+    ...(alias === undefined ? [] : [`--${alias}`]),
+    `--${name}`,
+  ];
+  const placeholder = option.form === "flag" ? "" : ` ${option.kind.placeholder}`;
+  const allowed = option.form === "flag" ? undefined : option.kind.allowed;
+  const remarks = [
+    ...(allowed === undefined ? [] : [allowed]),
+    ...(option.form === "list" ? ["may be given again"] : []),
+    ...(option.default === undefined ? [] : [`default ${option.default}`]),
+  ];
+  const what = remarks.length === 0 ? option.help : `${option.help} (${remarks.join("; ")})`;
+  const head = `  ${names.join(", ")}${placeholder}`;
+  const body = wrap(what, WIDTH - INDENT, " ".repeat(INDENT));
+  return head.length + 2 > INDENT ? `${head}\n${body}` : head + body.slice(head.length);
+}
+
+/** Lines of at most `width` characters behind `indent`. */
+function wrap(paragraph: string, width: number, indent: string): string {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of paragraph.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === "" ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line].map((one) => indent + one).join("\n");
+}

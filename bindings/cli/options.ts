@@ -1,0 +1,153 @@
+/**
+ * Options that commands share, and what they become in the library.
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { type GenerateOptions, type LoadOptions, loadModel, type Model } from "../node/index.ts";
+import { choice, decimal, flag, integer, type Kind, list, MAX_COUNT, single, text, type Values } from "./arguments.ts";
+import { note, oneLine } from "./output.ts";
+import { createProgress } from "./progress.ts";
+
+/** The model in the package, from dist/. */
+const EMBEDDED = "../models/thimble-15m.Q4_0.gguf";
+
+export const MODEL = {
+  model: single(text("PATH"), "The GGUF file to use", {
+    short: "m",
+    default: "$THIMBLE_MODEL, else the model in the package",
+  }),
+} as const;
+
+export const LOADING = {
+  context: single(integer(1), "Most tokens of the conversation", {
+    short: "c",
+    default: "what the model was trained for",
+  }),
+  chunk: single(integer(1, 4096), "Prompt tokens computed together: more take more memory", { default: "64" }),
+  activations: single(
+    choice("int8", "f32"),
+    "Arithmetic of the matrix products; f32 is a slow oracle that needs up to 7 times the memory",
+    { default: "int8" },
+  ),
+  threads: single(integer(1), "Accepted for scripts; this build computes on one thread", { default: "1" }),
+} as const;
+
+export const OUTPUT = {
+  json: flag("Print one JSON object instead of text"),
+  quiet: flag("No progress bars and notes on stderr, only errors", { short: "q" }),
+} as const;
+
+const temperature: Kind<number> = {
+  placeholder: "X",
+  allowed: "0, or a number from 0.001 to 100",
+  read: (given) => decimal(0, 0).read(given) ?? decimal(0.001, 100).read(given),
+};
+
+const bias: Kind<readonly [id: number, bias: number]> = {
+  placeholder: "ID=BIAS",
+  allowed: "a token id, =, and a number from -100 to 100 or -inf",
+  read(given) {
+    const [, id, value] = /^(\d{1,10})=(.+)$/.exec(given) ?? [];
+    if (id === undefined || value === undefined) return undefined;
+    const amount = /^-inf(inity)?$/i.test(value) ? Number.NEGATIVE_INFINITY : decimal(-100, 100).read(value);
+    return amount === undefined ? undefined : [Number(id), amount];
+  },
+};
+
+export const GENERATION = {
+  "max-tokens": single(integer(0), "Most tokens to generate; 0 only evaluates the prompt", {
+    short: "n",
+    default: "1024",
+  }),
+  temperature: single(temperature, "How freely tokens are drawn; 0 takes the most likely one", {
+    alias: "temp",
+    default: "0.7",
+  }),
+  "top-k": single(integer(0, MAX_COUNT), "Draw from the N most likely tokens; 0 is all", { default: "40" }),
+  "top-p": single(decimal(0, 1), "Draw from the fewest tokens that reach this probability together; 1 is off", {
+    default: "0.95",
+  }),
+  "min-p": single(decimal(0, 1), "Leave out tokens less probable than this share of the most likely one; 0 is off", {
+    default: "0.05",
+  }),
+  "repeat-penalty": single(decimal(0.1, 10), "Makes recent tokens less likely; 1 is off", { default: "1" }),
+  "presence-penalty": single(decimal(-2, 2), "Taken from the logit of every recent token", { default: "0" }),
+  "frequency-penalty": single(decimal(-2, 2), "Taken from the logit of a recent token for each time it occurs", {
+    default: "0",
+  }),
+  "repeat-last-n": single(integer(-1, MAX_COUNT), "How many tokens are recent, prompt included; -1 is all", {
+    default: "64",
+  }),
+  "logit-bias": list(bias, "Added to the logit of a token; -inf bans it"),
+  seed: single(integer(0), "The same seed gives the same text", { default: "drawn, and reported with --json" }),
+  stop: list(text("TEXT"), "End before this text"),
+  "ignore-eos": flag("Go on past the end of the model's turn"),
+  special: flag("Write control tokens into the text"),
+} as const;
+
+/** `thimble run` takes all of these. */
+export const RUN = {
+  ...MODEL,
+  system: single(text("TEXT"), "What the model is told before the conversation"),
+  chat: flag("Talk to the model, turn by turn; /help there tells more"),
+  raw: flag("Continue the prompt as it is, without the file's chat template"),
+  "prompt-ids": single(text("IDS"), "Continue these token ids (1,2,3 or [1, 2, 3] or @FILE) instead of a text"),
+  ...GENERATION,
+  logprobs: single(integer(0, 20), "Report each token's log-probability and N alternatives; needs --json"),
+  ...LOADING,
+  stats: flag("Tell tokens, times and memory on stderr"),
+  ...OUTPUT,
+} as const;
+
+export type RunValues = Values<typeof RUN>;
+
+/** The path of the model: as given, else from the options, the environment, the package. */
+export function modelPath(values: Values<typeof MODEL>, given?: string): string {
+  return given ?? values.model ?? (process.env.THIMBLE_MODEL || fileURLToPath(new URL(EMBEDDED, import.meta.url)));
+}
+
+type LoadValues = Values<typeof LOADING & Pick<typeof OUTPUT, "quiet">>;
+
+/** Loads with a progress bar, and says what a user should know of the file. */
+export async function openModel(path: string, values: LoadValues, more: LoadOptions = {}): Promise<Model> {
+  const { quiet, threads = 1 } = values;
+  if (threads > 1 && !quiet) note(`thimble: this build computes on one thread; --threads ${threads} changes nothing`);
+  const progress = await createProgress("Loading", "bytes", quiet);
+  try {
+    return await loadModel(path, {
+      ...(values.context === undefined ? {} : { contextLength: values.context }),
+      ...(values.chunk === undefined ? {} : { chunk: values.chunk }),
+      ...(values.activations === undefined ? {} : { activations: values.activations }),
+      onProgress: ({ loaded, total }) => progress.update(loaded, total),
+      ...more,
+    });
+  } finally {
+    progress.stop();
+  }
+}
+
+export function generateOptions(values: Values<typeof GENERATION>): GenerateOptions {
+  return {
+    maxTokens: values["max-tokens"],
+    temperature: values.temperature,
+    topK: values["top-k"],
+    topP: values["top-p"],
+    minP: values["min-p"],
+    repetitionPenalty: values["repeat-penalty"],
+    presencePenalty: values["presence-penalty"],
+    frequencyPenalty: values["frequency-penalty"],
+    penaltyLastN: values["repeat-last-n"],
+    logitBias: new Map(values["logit-bias"]),
+    seed: values.seed,
+    stop: values.stop,
+    ignoreEos: values["ignore-eos"],
+    special: values.special,
+  };
+}
+
+/** Notes on what a user should know before reading the answer. */
+export function warn(model: Model, isRaw: boolean): void {
+  for (const warning of model.tokenizer.warnings) note(`thimble: ${oneLine(warning)}`);
+  if (model.hasChatTemplate || isRaw) return;
+  note("thimble: the file has no chat template; the prompt is continued as raw text (--raw says that this is meant)");
+}

@@ -1,0 +1,188 @@
+/**
+ * `thimble run`: what comes out where, and what each way to give a prompt means.
+ * @module
+ */
+import { once } from "node:events";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { outcome, start, temporaryFile, thimble } from "./cli.ts";
+
+const FOX = "Tell me a story about a fox.";
+const GREEDY = ["--temp", "0", "-n", "12"];
+
+async function json(...args: string[]) {
+  const { code, stdout, stderr } = await thimble(["run", "--json", ...args]);
+  assert.is(code, 0, stderr);
+  assert.is(stdout.trimEnd().split("\n").length, 1, "one object in one line");
+  return JSON.parse(stdout);
+}
+
+let greedyFox: ReturnType<typeof json> | undefined;
+
+/** The run that others are compared with, once. */
+function greedy() {
+  greedyFox ??= json(FOX, ...GREEDY, "--logprobs", "2");
+  return greedyFox;
+}
+
+test("stdout is the model's text and one newline, stderr is empty", async () => {
+  const [plain, result] = await Promise.all([thimble(["run", FOX, ...GREEDY]), greedy()]);
+  assert.equal(plain, { code: 0, stdout: `${result.text}\n`, stderr: "" });
+  assert.match(result.text, /^There once was a clever fox/);
+});
+
+test("--json has the whole result", async () => {
+  const result = await greedy();
+  assert.is(result.usage.promptTokens, result.promptIds.length);
+  assert.is(result.usage.reusedTokens, 0);
+  assert.is(result.usage.completionTokens, 12);
+  assert.is(result.completionIds.length, 12);
+  assert.is(result.finishReason, "length");
+  assert.is(result.variant, "simd");
+  assert.is(result.model, "Thimble 15M Instruct");
+  assert.type(result.seed, "number");
+  assert.is(result.logprobs.length, 12);
+  for (const [i, { id, logprob, top }] of result.logprobs.entries()) {
+    assert.is(id, result.completionIds[i]);
+    assert.is(top.length, 2);
+    assert.is(top[0].id, id, "greedy takes the most likely");
+    assert.is(top[0].logprob, logprob);
+  }
+  for (const name of ["prefillMs", "decodeMs", "prefillPerSecond", "decodePerSecond", "firstTokenMs", "loadMs"]) {
+    assert.ok(result.timings[name] > 0, name);
+  }
+  const { wasmPeakBytes, weightsBytes, runStateBytes, sessionBytes, pageBytes, otherBytes } = result.memory;
+  assert.is(weightsBytes + runStateBytes + sessionBytes + pageBytes + otherBytes, wasmPeakBytes);
+  assert.ok(otherBytes >= 0 && otherBytes < 1 << 17, `${otherBytes} bytes are in no part`);
+});
+
+test("a prompt comes as an argument, on stdin, after -, or as ids; a model before it or by name", async () => {
+  const model = "models/thimble-15m.Q4_0.gguf";
+  const expected = await greedy();
+  const ids = expected.promptIds;
+  const file = await temporaryFile("ids.json", JSON.stringify(ids, null, 2));
+  const ways: [string[], string?, Record<string, string>?][] = [
+    [[], `${FOX}\n`],
+    [[model, "-"], `${FOX}\r\n`],
+    [[model, FOX]],
+    [[FOX, "-m", model]],
+    [[FOX], "", { THIMBLE_MODEL: model }],
+    [["--prompt-ids", ids.join(",")]],
+    [["--prompt-ids", `@${file}`]],
+    [["--", FOX]],
+  ];
+  for (const [args, input = "", env = {}] of ways) {
+    const line = ["run", "--json", ...GREEDY, ...args];
+    const { stdout, stderr } = await thimble(line, { input, env });
+    const result = JSON.parse(stdout || "{}");
+    assert.equal(result.promptIds, ids, `${args}: ${stderr}`);
+    assert.is(result.text, expected.text, String(args));
+  }
+});
+
+test("--system and --raw change the prompt", async () => {
+  const [plain, system, raw] = await Promise.all([
+    greedy(),
+    json(FOX, ...GREEDY, "--system", "Be brief."),
+    json(FOX, ...GREEDY, "--raw"),
+  ]);
+  assert.ok(system.promptIds.length > plain.promptIds.length);
+  assert.ok(raw.promptIds.length < plain.promptIds.length);
+  assert.is(plain.promptIds.join().includes(raw.promptIds.join()), true);
+});
+
+test("--seed repeats, another seed does not; the reported seed repeats too", async () => {
+  const draw = (...args: string[]) => json(FOX, "--temp", "1.5", "-n", "12", ...args);
+  const [one, same, other, drawn] = await Promise.all([
+    draw("--seed", "7"),
+    draw("--seed=7"),
+    draw("--seed", "8"),
+    draw(),
+  ]);
+  assert.is(one.seed, 7);
+  assert.equal(same.completionIds, one.completionIds);
+  assert.not.equal(other.completionIds, one.completionIds);
+  assert.equal((await draw("--seed", String(drawn.seed))).completionIds, drawn.completionIds);
+});
+
+test("--stop, --max-tokens, --ignore-eos and --special end a text where they say", async () => {
+  const [whole, stopped, none, one, eos, beyond] = await Promise.all([
+    greedy(),
+    json(FOX, ...GREEDY, "--stop", "never there", "--stop", " fox"),
+    json(FOX, "--temp", "0", "-n", "0"),
+    json(FOX, "--temp", "0", "-n", "1"),
+    json("Say yes.", "--temp", "0", "-n", "400"),
+    json("Say yes.", "--temp", "0", "-n", "40", "--ignore-eos", "--special"),
+  ]);
+  assert.is(stopped.text, whole.text.slice(0, whole.text.indexOf(" fox")));
+  assert.is(stopped.finishReason, "stop");
+  assert.equal([none.text, none.completionIds, none.finishReason], ["", [], "length"]);
+  assert.equal(one.completionIds, whole.completionIds.slice(0, 1));
+  assert.is(eos.finishReason, "stop");
+  assert.is(beyond.finishReason, "length");
+  assert.ok(beyond.text.startsWith(`${eos.text}<|im_end|>`), beyond.text.slice(0, 200));
+});
+
+test("--logit-bias bans a token", async () => {
+  const [first] = (await greedy()).completionIds;
+  const banned = await json(FOX, ...GREEDY, "--logit-bias", `${first}=-inf`);
+  assert.is.not(banned.completionIds[0], first);
+});
+
+test("--chunk changes nothing of the text; --threads and --stats speak on stderr only, --quiet not at all", async () => {
+  const [{ text }, noted, quiet] = await Promise.all([
+    greedy(),
+    thimble(["run", FOX, ...GREEDY, "--chunk", "3", "--threads", "4", "--stats"]),
+    thimble(["run", FOX, ...GREEDY, "--threads", "4", "-q"]),
+  ]);
+  assert.is(noted.stdout, `${text}\n`);
+  assert.match(noted.stderr, /^thimble: this build computes on one thread/);
+  for (const part of [
+    "prompt",
+    "completion",
+    "first token",
+    "prefill",
+    "decode",
+    "weights",
+    "KV pages",
+    "model file",
+  ]) {
+    assert.match(noted.stderr, new RegExp(`^ *${part} .*\\d`, "m"));
+  }
+  assert.equal(quiet, { code: 0, stdout: `${text}\n`, stderr: "" });
+});
+
+test("--chat answers line after line, knows commands, and forgets on /reset", async () => {
+  const first = `${FOX}\n`;
+  const input = `${first}/help\n${first}/reset\n\n${first}/exit\n${first}`;
+  const { code, stdout, stderr } = await thimble(["run", "--chat", ...GREEDY, "--stats"], { input });
+  assert.is(code, 0, stderr);
+  const answers = stdout.trimEnd().split("\n");
+  assert.is(answers.length, 3);
+  assert.is(answers[0], answers[2], "the same conversation again");
+  assert.match(stderr, /\/reset +forget/);
+  const reused = [...stderr.matchAll(/(\d+) of them reused/g)].map(([, n]) => Number(n));
+  assert.is(reused.length, 3);
+  assert.ok(reused[1]! > 16, `the second turn reuses the first, not ${reused[1]} tokens`);
+  assert.equal([reused[0], reused[2]], [0, 0]);
+});
+
+test("SIGINT ends a running text with 130", async () => {
+  const child = await start(["run", FOX, "--ignore-eos", "-n", "100000"]);
+  const ended = outcome(child);
+  await once(child.stdout, "data");
+  child.kill("SIGINT");
+  const { code, stderr } = await ended;
+  assert.equal([code, stderr], [130, ""]);
+});
+
+test("a reader that goes away ends it quietly", async () => {
+  const child = await start(["run", FOX, "--ignore-eos", "-n", "100000"]);
+  const ended = outcome(child);
+  await once(child.stdout, "data");
+  child.stdout.destroy();
+  const { code, stderr } = await ended;
+  assert.equal([code, stderr], [0, ""]);
+});
+
+test.run();
