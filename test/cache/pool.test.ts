@@ -56,8 +56,9 @@ test("pages are aligned, apart from each other and inside the arena; memory grow
 
 test("when memory cannot grow: false, and the pool is as it was", () => {
   const instance = createEngine({ ...SMALL, keyDim: 256, valueDim: 256 });
-  const { poolFreePages, poolPages, poolReserve } = instance.exports;
+  const { arenaAlloc, arenaBytes, poolFreePages, poolPages, poolReserve } = instance.exports;
   assert.is(Number(poolReserve(2)), 1);
+  assert.is(arenaAlloc(BigInt(2 ** 32 - arenaBytes() - 4096)), 0, "an end address must not come near 2^32");
   assert.is(Number(poolReserve(2 ** 31)), 0, "140 TB");
   assert.is(Number(poolReserve(70000)), 0, "4.3 GiB: past the end of 32-bit addresses");
   assert.equal([poolPages(), poolFreePages()], [2, 2]);
@@ -100,7 +101,7 @@ test("a closed session's pages are zeroed, and are the ones the next session get
   instance.check();
 });
 
-test("a page taken again is zero in its first word too, the free list's", () => {
+test("pages that come back are zero but for what was appended, the link of the free list too", () => {
   const instance = createEngine(SMALL);
   const { append, poolReserve, sessionClose, sessionOpen } = instance.exports;
   assert.is(Number(poolReserve(3)), 1);

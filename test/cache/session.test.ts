@@ -45,15 +45,17 @@ function createCache(shape: Shape = SHAPE) {
 }
 
 test("open: no tokens, no pages, room for the context; regions of sessions do not overlap", () => {
-  const { exports } = createCache();
+  const nLayers = 30; // so many heads that the padding between regions cannot hide a missing word of each
+  const { exports } = createCache({ ...SHAPE, nLayers });
   const { arenaBytes, sessionLength, sessionOpen, sessionPages, sessionPagesNeeded } = exports;
   const sessions = [sessionOpen(), sessionOpen(), sessionOpen()];
-  const bytes = 20 + HEADS * (12 + 4 * pagesOf(150));
+  const heads = nLayers * SHAPE.nKvHeads;
+  const bytes = 20 + heads * (12 + 4 * pagesOf(150));
   for (const [i, session] of sessions.entries()) {
     assert.equal([sessionLength(session), sessionPages(session)], [0, 0]);
     assert.equal(
       [0, 1, 32, 33, 150].map((n) => sessionPagesNeeded(session, n)),
-      [0, 4, 4, 8, 20],
+      [0, 1, 1, 2, 5].map((pages) => pages * heads),
     );
     assert.ok(session + bytes <= (sessions[i + 1] ?? arenaBytes()));
     const capacity = new Uint32Array(exports.memory.buffer, session, 2)[1];
@@ -118,6 +120,18 @@ test("close and open again: the region is reused, and the session starts empty w
     assert.is(tokens(session, 3)[39], 1000 * round + 39);
   }
   assert.is(arenaBytes(), bytes, "nothing was allocated");
+});
+
+test("several closed sessions wait for reuse, all of them", () => {
+  const { arenaBytes, sessionClose, sessionOpen } = createCache().exports;
+  const sessions = Array.from({ length: 5 }, () => sessionOpen());
+  const bytes = arenaBytes();
+  for (let round = 0; round < 3; ++round) {
+    for (const session of sessions) sessionClose(session);
+    const again = sessions.map(() => sessionOpen());
+    assert.equal([...again].sort(), [...sessions].sort());
+    assert.is(arenaBytes(), bytes);
+  }
 });
 
 test("any sequence of opening, appending, truncating, closing: tokens stay, no page is lost, shared or dirty", () => {

@@ -2,6 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createEngine, createHead, pagesAt, SMALL } from "../cache/engine.ts";
 import { attend64 } from "../oracle/attention.ts";
+import { attendContract } from "../oracle/contract.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
 import type { Instance } from "./instance.ts";
 import { bells, draws, floats } from "./values.ts";
@@ -68,6 +69,7 @@ function spannedKeys(slots: number, keyDim: number, seed: number): Float32Array 
 
 test("all lengths, groups and dims: the reference's bits, whatever the group; near exact arithmetic", () => {
   let worst = 0;
+  let largest = 0;
   for (const [keyDim, valueDim] of DIMS) {
     const draw = draws(keyDim + valueDim);
     const keys = spannedKeys(2500, keyDim, keyDim);
@@ -90,6 +92,9 @@ test("all lengths, groups and dims: the reference's bits, whatever the group; ne
         const bound = (d: number) => (2 * weightError + Math.min(n, 1024) + 20) * UNIT * exact.size[d]!;
         const out = expected.subarray(h * valueDim, (h + 1) * valueDim);
         worst = Math.max(worst, within(out, exact.out, bound, `${what}, head ${h}`));
+        out.forEach((value, d) => {
+          largest = Math.max(largest, Math.abs(value - exact.out[d]!) / (UNIT * exact.size[d]!));
+        });
       }
     }
     for (const [n, expected] of atLength) {
@@ -98,6 +103,28 @@ test("all lengths, groups and dims: the reference's bits, whatever the group; ne
     head.instance.check();
   }
   report("attend-f32, share of the bound", worst, "");
+  report("attend-f32, largest error", largest, "times 2^-24 sum w |v|");
+});
+
+test("the contract to the bit: spans of 1,024 slots, each order of sums, one division at the end", () => {
+  const [keyDim, valueDim, slots] = [24, 8, 2300];
+  const draw = draws(32);
+  const keys = spannedKeys(slots, keyDim, 32);
+  const values = bells(slots * valueDim, draw);
+  const head = growingHead(keyDim, valueDim, keys, values);
+  const { expRowRef } = head.instance.exports;
+  const [x, y] = [head.instance.output(4), head.instance.output(4)];
+  const exp = (value: number) => {
+    x.f32[0] = value;
+    expRowRef(y.address, x.address, 1);
+    return y.f32[0]!;
+  };
+  for (const n of [1, 3, 513, 1024, 1025, 2047, 2300]) {
+    head.growTo(n);
+    const q = bells(keyDim, draw);
+    sameBits(head.attend("op", q, n), attendContract(q, keys, values, n, exp), `${n} slots`);
+  }
+  head.instance.check();
 });
 
 test("a head's bits depend neither on its place in the group nor on the others", () => {

@@ -1,15 +1,12 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { cosSinFixed, expFixed, lnFixed, toFixed, toNumber } from "../oracle/fixed.ts";
 import { report } from "./compare.ts";
-import { Instance } from "./instance.ts";
+import { checkedSuite, Instance } from "./instance.ts";
 import { draws } from "./values.ts";
 
 const instance = new Instance();
 const { cosSin64, exp64, log64 } = instance.exports;
-const pair = instance.output(16);
-const test = suite("double");
-test.after.each(() => instance.check());
+const test = checkedSuite("double", instance);
 
 /** Fails above the limit; the largest error is reported. */
 function worstOf(what: string, points: readonly number[], limit: number, error: (x: number) => number): void {
@@ -84,6 +81,7 @@ test("cosSin64: absolute error at most 1.5 * 2^-53 over [-2^20, 2^20], next to m
   const multiples = Array.from({ length: 500 }, () => Math.floor(draw() * 667000) * (Math.PI / 2));
   const points = [0, 1, -1, 8191, 1e6, 2 ** 20, -(2 ** 20), ...multiples, ...multiples.map((x) => -x)];
   points.push(...spread(1500, -(2 ** 20), 2 ** 20), ...spread(1500, -10, 10), ...spread(500, 0, 1e-3));
+  const pair = instance.output(16);
   worstOf("cosSin64", points, 1.5 * 2 ** -53, (x) => {
     cosSin64(pair.address, x);
     const { cos, sin } = cosSinFixed(toFixed(x));

@@ -1,13 +1,11 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { report, sameBits, ulps } from "./compare.ts";
-import { copyOf, Instance } from "./instance.ts";
+import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { draws, floats } from "./values.ts";
 
 const instance = new Instance();
 const { expRow, expRowRef } = instance.exports;
-const test = suite("exp");
-test.after.each(() => instance.reset());
+const test = checkedSuite("exp", instance);
 
 /** exp of the values by the kernel, after its reference gave the same bits. */
 function expOf(values: Float32Array): Float32Array {

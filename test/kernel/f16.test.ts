@@ -1,14 +1,12 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Form } from "../../assembly/memory/status.ts";
 import { brainRef, halfRef } from "../oracle/half.ts";
-import { Instance } from "./instance.ts";
+import { checkedSuite, Instance } from "./instance.ts";
 import { linearRecord } from "./quantized.ts";
 
 const instance = new Instance();
 const { brainToFloat, gemvFloat, halfToFloat } = instance.exports;
-const test = suite("f16");
-test.after.each(() => instance.reset());
+const test = checkedSuite("f16", instance);
 
 test("the oracle itself: largest, smallest, one, a third", () => {
   assert.equal([0x7bff, 0x0400, 0x0001, 0x3c00, 0x8000].map(halfRef), [65504, 2 ** -14, 2 ** -24, 1, -0]);

@@ -1,15 +1,13 @@
-import { suite } from "uvu";
 import { weightsRef } from "../oracle/blocks.ts";
 import { linearExact } from "../oracle/linear.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import { copyOf, Instance } from "./instance.ts";
+import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { FORMS, ggufRows, linearRecord, packed } from "./quantized.ts";
 import { bells, draws } from "./values.ts";
 
 const instance = new Instance();
 const { gemmFloat, gemmFloatRef, gemvFloat, gemvFloatRef } = instance.exports;
-const test = suite("gemm-float");
-test.after.each(() => instance.reset());
+const test = checkedSuite("gemm-float", instance);
 
 const FLOAT_FORMS = FORMS.slice(0, 3);
 const TOKENS = 4;

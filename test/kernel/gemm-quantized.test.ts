@@ -1,14 +1,12 @@
-import { suite } from "uvu";
 import { Form, Size, TensorType } from "../../assembly/memory/status.ts";
 import { sameBits } from "./compare.ts";
-import { copyOf, Instance, type Region } from "./instance.ts";
+import { checkedSuite, copyOf, Instance, type Region } from "./instance.ts";
 import { activations, ggufRows, KINDS, packed, quantized } from "./quantized.ts";
 import { anySize, draws } from "./values.ts";
 
 const instance = new Instance();
 const { exports } = instance;
-const test = suite("gemm-quantized");
-test.after.each(() => instance.reset());
+const test = checkedSuite("gemm-quantized", instance);
 
 const KERNELS = [
   [Form.Q4, TensorType.Q4_0, exports.gemmQ4, exports.gemmQ4Ref, exports.gemvQ4],

@@ -1,17 +1,15 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { TensorType } from "../../assembly/memory/status.ts";
 import { activationBlocks, weightBlocks, weightsRef } from "../oracle/blocks.ts";
 import { linearExact, linearQuantized } from "../oracle/linear.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import { copyOf, Instance } from "./instance.ts";
+import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { activations, ggufRows, KINDS, packed, quantized } from "./quantized.ts";
 import { bells, draws, floats } from "./values.ts";
 
 const instance = new Instance();
 const { gemvQ4, gemvQ4Min, gemvQ4MinRef, gemvQ4Ref, gemvQ8, gemvQ8Ref } = instance.exports;
-const test = suite("gemv-quantized");
-test.after.each(() => instance.reset());
+const test = checkedSuite("gemv-quantized", instance);
 
 const KERNELS = [
   ["Q4", TensorType.Q4_0, gemvQ4, gemvQ4Ref],

@@ -1,14 +1,12 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { logSumExp64 } from "../oracle/attention.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import { copyOf, Instance } from "./instance.ts";
+import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { bells, draws, floats } from "./values.ts";
 
 const instance = new Instance();
 const { expWeights, expWeightsRef, logSumExp, logSumExpRef } = instance.exports;
-const test = suite("log-sum-exp");
-test.after.each(() => instance.reset());
+const test = checkedSuite("log-sum-exp", instance);
 
 const SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 33, 1000, 49152];
 

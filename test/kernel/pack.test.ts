@@ -1,16 +1,14 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Form, TensorType } from "../../assembly/memory/status.ts";
 import { weightsRef } from "../oracle/blocks.ts";
 import { sameBits, sameBytes } from "./compare.ts";
-import { copyOf, Instance, type Region } from "./instance.ts";
+import { checkedSuite, copyOf, Instance, type Region } from "./instance.ts";
 import { FORMS, ggufRows, KINDS, packed } from "./quantized.ts";
 import { draws, floats } from "./values.ts";
 
 const instance = new Instance();
 const { dequantizeRow, packRows, rowBytes, tileBytes, unpackRow } = instance.exports;
-const test = suite("pack");
-test.after.each(() => instance.reset());
+const test = checkedSuite("pack", instance);
 
 function unpacked(tiles: Region, form: Form, row: number, nCols: number): Float32Array {
   const out = instance.output(nCols * 4);

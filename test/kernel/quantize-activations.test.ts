@@ -1,15 +1,13 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Size } from "../../assembly/memory/status.ts";
 import { activationBlocks, nearestEven } from "../oracle/blocks.ts";
 import { report, sameBytes } from "./compare.ts";
-import { Instance, type Region } from "./instance.ts";
+import { checkedSuite, Instance, type Region } from "./instance.ts";
 import { anySize, bells, draws, floats, integer } from "./values.ts";
 
 const instance = new Instance();
 const { quantizeActivations, quantizeActivationsRef } = instance.exports;
-const test = suite("quantize-activations");
-test.after.each(() => instance.reset());
+const test = checkedSuite("quantize-activations", instance);
 
 /** Columns in the order of a block's 32 i16, as the drawing in quantize-activations.ts says. */
 const ORDER = [0, 4, 8, 12].flatMap((c) => [c, c + 2, 16 + c, 18 + c, c + 1, c + 3, 17 + c, 19 + c]);

@@ -1,14 +1,12 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { rmsNormRef64 } from "../oracle/elementwise.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import { copyOf, Instance } from "./instance.ts";
+import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { anySize, bells, draws, floats } from "./values.ts";
 
 const instance = new Instance();
 const { rmsNorm, rmsNormRef } = instance.exports;
-const test = suite("rmsnorm");
-test.after.each(() => instance.reset());
+const test = checkedSuite("rmsnorm", instance);
 
 /** Runs both; the same bits. */
 function norm(x: Float32Array, weight: Float32Array, eps: number): Float32Array {

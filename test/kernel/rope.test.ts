@@ -1,14 +1,12 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { ropeAngle64, ropeRef64 } from "../oracle/elementwise.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import { copyOf, Instance, type Region } from "./instance.ts";
+import { checkedSuite, copyOf, Instance, type Region } from "./instance.ts";
 import { bells, draws } from "./values.ts";
 
 const instance = new Instance();
 const { rope, ropeAngles, ropeFrequencies, ropeRef } = instance.exports;
-const test = suite("rope");
-test.after.each(() => instance.reset());
+const test = checkedSuite("rope", instance);
 
 const SHAPES = [
   [8, 10000],

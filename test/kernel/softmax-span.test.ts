@@ -1,14 +1,12 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { softmax64 } from "../oracle/attention.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import { copyOf, Instance } from "./instance.ts";
+import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { bells, draws, floats } from "./values.ts";
 
 const instance = new Instance();
 const { softmaxSpan, softmaxSpanRef } = instance.exports;
-const test = suite("softmax-span");
-test.after.each(() => instance.reset());
+const test = checkedSuite("softmax-span", instance);
 
 const SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 31, 32, 33, 1023, 1024];
 

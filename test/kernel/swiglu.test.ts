@@ -1,14 +1,12 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { swigluRef64 } from "../oracle/elementwise.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import { copyOf, Instance } from "./instance.ts";
+import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { anySize, bells, draws, floats } from "./values.ts";
 
 const instance = new Instance();
 const { addRow, addRowRef, swiglu, swigluRef } = instance.exports;
-const test = suite("swiglu and add");
-test.after.each(() => instance.reset());
+const test = checkedSuite("swiglu and add", instance);
 
 /** A kernel that changes its first operand, and its reference: the same bits. */
 function inPlace(op: typeof swiglu, ref: typeof swiglu, x: Float32Array, y: Float32Array): Float32Array {
