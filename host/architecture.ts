@@ -5,7 +5,7 @@
  */
 import { Norm, Slot } from "../assembly/memory/status.ts";
 import { ThimbleError } from "./errors.ts";
-import type { GgufHeader, TensorInfo } from "./gguf.ts";
+import type { GgufHeader, TensorInfo } from "./header.ts";
 import { metadataInteger, metadataNumber, metadataString } from "./metadata.ts";
 
 /** Sizes and constants of a model. Dims are counts of values. */

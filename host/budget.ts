@@ -5,7 +5,7 @@
  */
 import { Size } from "../assembly/memory/status.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
-import type { GgufHeader } from "./gguf.ts";
+import type { GgufHeader } from "./header.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */

@@ -2,37 +2,21 @@
  * A loaded model: weights in WebAssembly memory, tokenizer, chat template, and the sessions that share them.
  * @module
  */
-import { type Architecture, describeModel, type ModelConfig } from "./architecture.ts";
-import { type MemoryPlan, planMemory, type RunSizes, stagingBytes } from "./budget.ts";
+import type { ModelConfig } from "./architecture.ts";
+import type { MemoryPlan } from "./budget.ts";
 import { type ChatMessage, type ChatTemplate, createChatTemplate, encodeChat } from "./chat.ts";
 import { createDetokenizer } from "./detokenizer.ts";
-import { Engine, type RowRequest } from "./engine.ts";
+import type { Engine, RowRequest } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { type GgufHeader, readHeader } from "./gguf.ts";
+import { readHeader } from "./gguf.ts";
+import type { GgufHeader } from "./header.ts";
+import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 import { metadataString } from "./metadata.ts";
-import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform, Variant } from "./platform.ts";
-import { createRuntime } from "./runtime.ts";
 import { Session } from "./session.ts";
 import type { ByteSource } from "./source.ts";
 import { createTokenizer, type EncodeOptions, type Tokenizer } from "./tokenizer.ts";
 import type { ActivationMode } from "./weight-form.ts";
-import { checkTypes, type LoadProgress, loadWeights } from "./weights.ts";
-
-export interface LoadOptions {
-  /** Most tokens of a session. Default: what the model was trained for. Pages are taken as a session grows. */
-  readonly contextLength?: number;
-  /** Tokens of a prefill chunk: more need more run state and are a little faster. Default 64, 1 to 4096. */
-  readonly chunk?: number;
-  /** Most rows of one `forward` call that can have logits. Default 8, 1 to `chunk`. */
-  readonly maxOutputs?: number;
-  /** "f32" keeps activations unquantized: a slow oracle that needs up to 7 times the memory. Default "int8". */
-  readonly activations?: ActivationMode;
-  /** Aborts loading; `loadModel` then throws the signal's reason. */
-  readonly signal?: AbortSignal;
-  /** Called after every piece of the file, bytes of tensor data so far and in all. */
-  readonly onProgress?: (progress: LoadProgress) => void;
-}
 
 /** Bytes and times of a model. */
 export interface ModelStats {
@@ -181,52 +165,24 @@ export class Model implements AsyncDisposable {
   }
 }
 
-/** What `loadModel` hands to a model. */
-interface Loaded {
-  readonly platform: Platform;
+/** What `loadFrom` hands to a model. */
+interface Loaded extends LoadedEngine {
   readonly header: GgufHeader;
-  readonly architecture: Architecture;
-  readonly engine: Engine;
-  readonly plan: MemoryPlan;
-  readonly activations: ActivationMode;
   readonly headerMs: number;
-  readonly weightsMs: number;
 }
 
 /**
  * Loads a model from an open source, which is closed at the end whatever happens.
- * @throws ThimbleError with the codes of `readHeader`, `describeModel` and `loadWeights`; invalid_option; the signal's
- * reason when aborted
+ * @throws ThimbleError with the codes of `readHeader` and `loadEngine`; the signal's reason when aborted
  */
 export async function loadFrom(platform: Platform, source: ByteSource, options: LoadOptions = {}): Promise<Model> {
   try {
     options.signal?.throwIfAborted();
-    const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
     const start = platform.now();
     const header = await readHeader(source, options.signal);
-    const architecture = describeModel(header);
-    checkTypes(header, architecture);
     const headerMs = platform.now() - start;
-    const engine = new Engine(await createRuntime(platform), architecture.config, runSizes(architecture, options));
-    engine.layout(stagingBytes(header, architecture, activations));
-    const weightsStart = platform.now();
-    const { signal, onProgress } = options;
-    const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress } };
-    await loadWeights(loading, architecture);
-    const plan = planMemory(header, architecture, activations, engine.sizes);
-    const weightsMs = platform.now() - weightsStart;
-    return new Model({ platform, header, architecture, engine, plan, activations, headerMs, weightsMs });
+    return new Model({ ...(await loadEngine(platform, source, header, options)), header, headerMs });
   } finally {
     await source.close();
   }
-}
-
-function runSizes({ config }: Architecture, options: LoadOptions): RunSizes {
-  const maxRows = checkInteger("chunk", options.chunk ?? 64, 1, 4096);
-  const trained = config.trainedContext;
-  return {
-    contextLength: checkInteger("contextLength", options.contextLength ?? trained, 1, trained),
-    maxRows,
-    maxOutputs: checkInteger("maxOutputs", options.maxOutputs ?? Math.min(8, maxRows), 1, maxRows),
-  };
 }

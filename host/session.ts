@@ -4,9 +4,9 @@
  * @module
  */
 import type { ChatMessage } from "./chat.ts";
-import { ThimbleError } from "./errors.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
 import type { Model } from "./model.ts";
+import { TokenSession } from "./token-session.ts";
 
 /**
  * What to continue:
@@ -34,48 +34,39 @@ export interface SessionStats {
   readonly contextLength: number;
 }
 
-/** What a turn starts from and, when it succeeds, what it leaves. */
-export interface Conversation {
-  readonly tokens: readonly number[];
-  readonly messages: readonly ChatMessage[];
-}
-
 export class Session implements AsyncDisposable {
   readonly model: Model;
   readonly #onClose: () => void;
-  readonly #address: number;
-  #conversation: Conversation = { tokens: [], messages: [] };
-  /** Tokens whose keys and values the cache holds, in order. */
-  #cached: number[] = [];
-  #busy = false;
-  #closed = false;
+  readonly #session: TokenSession;
+  #tokens: readonly number[] = [];
+  #messages: readonly ChatMessage[] = [];
   #totals = { promptTokens: 0, reusedTokens: 0, completionTokens: 0, prefillMs: 0, decodeMs: 0 };
 
   /** Use `model.session()`. */
   constructor(model: Model, onClose: () => void) {
     this.model = model;
     this.#onClose = onClose;
-    this.#address = model.engine.openSession();
+    this.#session = new TokenSession(model.engine, model.platform);
   }
 
   /** All tokens of the finished turns. */
   get tokens(): readonly number[] {
-    return this.#conversation.tokens;
+    return this.#tokens;
   }
 
   /** The conversation as messages, where turns were given as such. */
   get messages(): readonly ChatMessage[] {
-    return this.#conversation.messages;
+    return this.#messages;
   }
 
   get stats(): SessionStats {
-    const pages = this.#closed ? 0 : this.model.engine.runtime.exports.sessionPages(this.#address);
+    const { engine, stats } = this.model;
     return {
-      tokens: this.tokens.length,
+      tokens: this.#tokens.length,
       ...this.#totals,
-      cachedTokens: this.#cached.length,
-      cacheBytes: pages * this.model.stats.plan.page,
-      contextLength: this.model.engine.sizes.contextLength,
+      cachedTokens: this.#session.cachedTokens,
+      cacheBytes: this.#session.pages * stats.plan.page,
+      contextLength: engine.sizes.contextLength,
     };
   }
 
@@ -98,9 +89,7 @@ export class Session implements AsyncDisposable {
 
   /** Frees the session's pages; they are zeroed before anyone else gets them. */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.model.engine.runtime.exports.sessionClose(this.#address);
+    this.#session.close();
     this.#onClose();
   }
 
@@ -109,31 +98,20 @@ export class Session implements AsyncDisposable {
   }
 
   async *#turn(prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, GenerationResult> {
-    if (this.#closed) throw new ThimbleError("closed", "the session is closed");
-    if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
-    this.#busy = true;
-    try {
-      const { ids, messages } = this.#resolve(prompt);
-      const cache = {
-        address: this.#address,
-        tokens: this.#cached,
-        isClosed: () => this.#closed,
-      };
-      const result = yield* runTurn(this.model, cache, ids, options);
-      const answer: ChatMessage[] = messages === undefined ? [] : [{ role: "assistant", content: result.text }];
-      this.#conversation = {
-        tokens: [...ids, ...result.completionIds],
-        messages: [...(messages ?? this.messages), ...answer],
-      };
-      this.#totals.promptTokens += result.usage.promptTokens;
-      this.#totals.reusedTokens += result.usage.reusedTokens;
-      this.#totals.completionTokens += result.usage.completionTokens;
-      this.#totals.prefillMs += result.timings.prefillMs;
-      this.#totals.decodeMs += result.timings.decodeMs;
-      return result;
-    } finally {
-      this.#busy = false;
-    }
+    const { ids, messages } = this.#resolve(prompt);
+    const result = yield* runTurn(this.#session, this.model.tokenizer, ids, options);
+    const answer: ChatMessage[] = messages === undefined ? [] : [{ role: "assistant", content: result.text }];
+    this.#tokens = [...ids, ...result.completionIds];
+    this.#messages = [...(messages ?? this.#messages), ...answer];
+    const { usage, timings } = result;
+    this.#totals = {
+      promptTokens: this.#totals.promptTokens + usage.promptTokens,
+      reusedTokens: this.#totals.reusedTokens + usage.reusedTokens,
+      completionTokens: this.#totals.completionTokens + usage.completionTokens,
+      prefillMs: this.#totals.prefillMs + timings.prefillMs,
+      decodeMs: this.#totals.decodeMs + timings.decodeMs,
+    };
+    return result;
   }
 
   /** The ids of the whole sequence the turn continues, and the conversation when it is one. */
@@ -144,18 +122,9 @@ export class Session implements AsyncDisposable {
     }
     if (Array.isArray(prompt)) return { ids: model.encodeChat(prompt), messages: prompt };
     const given = typeof prompt === "string" ? { text: prompt } : (prompt as { text: string } | { ids: number[] });
-    if ("ids" in given) return { ids: [...this.tokens, ...this.#checkIds(given.ids)] };
+    if ("ids" in given) return { ids: [...this.tokens, ...given.ids] };
     const { tokenizer } = model;
     const needsBos = this.tokens.length === 0 && tokenizer.addBos && tokenizer.bosId !== undefined;
     return { ids: [...this.tokens, ...(needsBos ? [tokenizer.bosId!] : []), ...tokenizer.encode(given.text)] };
-  }
-
-  #checkIds(ids: readonly number[]): readonly number[] {
-    const { vocabSize } = this.model.config;
-    const bad = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (bad === undefined) return ids;
-    throw new ThimbleError("invalid_option", `token id ${bad} is not an integer from 0 to ${vocabSize - 1}`, {
-      name: "ids",
-    });
   }
 }

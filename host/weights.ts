@@ -7,7 +7,7 @@ import { Form, type Norm, Size, type Slot, TensorType } from "../assembly/memory
 import type { Architecture, TensorPlace } from "./architecture.ts";
 import { rowGroup } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
-import { checkEnd, type GgufHeader, type TensorInfo } from "./gguf.ts";
+import { checkEnd, type GgufHeader, type TensorInfo } from "./header.ts";
 import type { Runtime } from "./runtime.ts";
 import type { ByteSource } from "./source.ts";
 import { type ActivationMode, COMPUTABLE_TYPES, packedBytes, weightForm } from "./weight-form.ts";

@@ -26,3 +26,13 @@ export function brainToFloat(bits: u32): f32 {
 export function halfIsSpecial(bits: u32): bool {
   return (bits & 0x7c00) == 0x7c00;
 }
+
+/** f32 -> binary16 bits for a value that a binary16 holds exactly: scales on their way from a file into packed form. */
+export function floatToHalf(value: f32): u32 {
+  const bits = reinterpret<u32>(value);
+  const sign = (bits >> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude >= 0x7f800000) return sign | 0x7c00 | ((magnitude >> 13) & 0x3ff);
+  if (magnitude < 0x38800000) return sign | <u32>(reinterpret<f32>(magnitude) * <f32>16777216); // subnormal: units of 2^-24
+  return sign | ((magnitude >> 13) - (112 << 10));
+}

@@ -1,5 +1,5 @@
 /**
- * Prefill: 4 tokens times a tile of 8 rows of packed q4 or q8 weights. The same operations per output as
+ * Prefill: 4 tokens times a tile of 8 rows of packed weights of any quantized form. The same operations per output as
  * gemv-quantized.ts, hence the same bits.
  *
  * Optimisation ladder (Q4, 1536 x 576, 64 tokens, GMAC/s on a shared Zen 3 core, Node 20; medians, ratios matter):
@@ -12,47 +12,22 @@
  *
  * Shapes: out [4 tokens][outStride bytes], 8 f32 each; x four quantized rows xStride bytes apart; weights one tile.
  */
-import { rowDotRef } from "./dot-ref";
-import { addPairs, halfBias, halfMask, loadHalf4, nibbleMask, pair0, pair1, pair2, pair3 } from "./simd";
+import { Linear } from "../memory/records";
 import { Form, Size } from "../memory/status";
+import { rowDotRef } from "./dot-ref";
+import { groupBytes } from "./pack";
+import { finishBlock, secondVector, startHigh, startLow, vectorBytes, weightPair } from "./quantized-block";
+import { addPairs, CONSTANTS, nibbleMask, pair0, pair1, pair2, pair3 } from "./simd";
 
 /** Tokens of a call. */
 export const GEMM_TOKENS: u32 = 4;
 
-/** acc + f32(dot) * (dw * dx) [+ mw * sx]. */
+/** One tile, 4 tokens, all blocks, groups of 32 columns; `form` is a constant in each caller. */
 // @ts-ignore: decorator
 @inline
-function scaled(acc: v128, dot: v128, dw: v128, mw: v128, x: usize, hasMin: bool): v128 {
-  acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(dot), f32x4.mul(dw, v128.load32_splat(x, 64))));
-  if (hasMin) acc = f32x4.add(acc, f32x4.mul(mw, v128.load32_splat(x, 72)));
-  return acc;
-}
-
-/** Pair k of the weights of a vector of one group: two columns of 4 rows as i16; `k` and `form` are constants. */
-// @ts-ignore: decorator
-@inline
-function weightPair(first: v128, second: v128, low: v128, k: i32, form: Form): v128 {
-  if (form == Form.Q8) {
-    const half = k < 2 ? first : second;
-    return k & 1 ? i16x8.extend_high_i8x16_s(half) : i16x8.extend_low_i8x16_s(half);
-  }
-  if (k == 0) return v128.and(first, low);
-  if (k == 1) return v128.and(i16x8.shr_u(first, 4), low);
-  if (k == 2) return v128.and(i16x8.shr_u(first, 8), low);
-  return i16x8.shr_u(first, 12);
-}
-
-/** One tile, 4 tokens, all blocks; `form` is a constant in each caller. */
-// @ts-ignore: decorator
-@inline
-function gemmTile(out: usize, outStride: u32, x0: usize, xStride: u32, w: usize, nBlocks: u32, form: Form): void {
+function gemm(out: usize, outStride: u32, x0: usize, xStride: u32, w: usize, nBlocks: u32, form: Form): void {
   const low = nibbleMask();
-  const mask = halfMask();
-  const bias = halfBias();
-  const hasMin = form == Form.Q4_MIN;
-  const scales: usize = form == Form.Q8 ? 128 : 64;
-  const group: usize = form == Form.Q8 ? 136 : hasMin ? 80 : 72;
-  const vector: usize = form == Form.Q8 ? 32 : 16;
+  const group: usize = groupBytes(form);
   const zero = f32x4.splat(0);
   let accA0 = zero;
   let accB0 = zero;
@@ -66,24 +41,24 @@ function gemmTile(out: usize, outStride: u32, x0: usize, xStride: u32, w: usize,
     const x1 = x0 + xStride;
     const x2 = x1 + xStride;
     const x3 = x2 + xStride;
-    let a0 = form == Form.Q4 ? v128.load32_splat(x0, 68) : i32x4.splat(0);
+    let a0 = startLow(x0, form);
     let b0 = a0;
-    let a1 = form == Form.Q4 ? v128.load32_splat(x1, 68) : i32x4.splat(0);
+    let a1 = startLow(x1, form);
     let b1 = a1;
-    let a2 = form == Form.Q4 ? v128.load32_splat(x2, 68) : i32x4.splat(0);
+    let a2 = startLow(x2, form);
     let b2 = a2;
-    let a3 = form == Form.Q4 ? v128.load32_splat(x3, 68) : i32x4.splat(0);
+    let a3 = startLow(x3, form);
     let b3 = a3;
     let wi = w;
-    for (let at: usize = 0; at < 64; at += 16, wi += vector) {
+    for (let at: usize = 0; at < 64; at += 16, wi += vectorBytes(form)) {
       const v0 = v128.load(x0 + at);
       const v1 = v128.load(x1 + at);
       const v2 = v128.load(x2 + at);
       const v3 = v128.load(x3 + at);
       const p = v128.load(wi);
       const q = v128.load(wi + group);
-      const r = form == Form.Q8 ? v128.load(wi, 16) : p;
-      const s = form == Form.Q8 ? v128.load(wi + group, 16) : q;
+      const r = secondVector(wi, p, form);
+      const s = secondVector(wi + group, q, form);
       let wa = weightPair(p, r, low, 0, form);
       let wb = weightPair(q, s, low, 0, form);
       let pair = pair0(v0);
@@ -141,18 +116,14 @@ function gemmTile(out: usize, outStride: u32, x0: usize, xStride: u32, w: usize,
       a3 = addPairs(a3, wa, pair);
       b3 = addPairs(b3, wb, pair);
     }
-    const da = loadHalf4(w, scales, mask, bias);
-    const db = loadHalf4(w + group, scales, mask, bias);
-    const ma = hasMin ? loadHalf4(w, 72, mask, bias) : da;
-    const mb = hasMin ? loadHalf4(w + group, 72, mask, bias) : db;
-    accA0 = scaled(accA0, a0, da, ma, x0, hasMin);
-    accB0 = scaled(accB0, b0, db, mb, x0, hasMin);
-    accA1 = scaled(accA1, a1, da, ma, x1, hasMin);
-    accB1 = scaled(accB1, b1, db, mb, x1, hasMin);
-    accA2 = scaled(accA2, a2, da, ma, x2, hasMin);
-    accB2 = scaled(accB2, b2, db, mb, x2, hasMin);
-    accA3 = scaled(accA3, a3, da, ma, x3, hasMin);
-    accB3 = scaled(accB3, b3, db, mb, x3, hasMin);
+    accA0 = finishBlock(accA0, a0, a0, w, x0, CONSTANTS, form);
+    accB0 = finishBlock(accB0, b0, b0, w + group, x0, CONSTANTS, form);
+    accA1 = finishBlock(accA1, a1, a1, w, x1, CONSTANTS, form);
+    accB1 = finishBlock(accB1, b1, b1, w + group, x1, CONSTANTS, form);
+    accA2 = finishBlock(accA2, a2, a2, w, x2, CONSTANTS, form);
+    accB2 = finishBlock(accB2, b2, b2, w + group, x2, CONSTANTS, form);
+    accA3 = finishBlock(accA3, a3, a3, w, x3, CONSTANTS, form);
+    accB3 = finishBlock(accB3, b3, b3, w + group, x3, CONSTANTS, form);
   }
   v128.store(out, accA0);
   v128.store(out, accB0, 16);
@@ -167,34 +138,169 @@ function gemmTile(out: usize, outStride: u32, x0: usize, xStride: u32, w: usize,
   v128.store(out, accB3, 16);
 }
 
-export function gemmQ4(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemmTile(out, outStride, x, xStride, weights, nBlocks, Form.Q4);
-}
-
-export function gemmQ4Min(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemmTile(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN);
-}
-
-export function gemmQ8(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemmTile(out, outStride, x, xStride, weights, nBlocks, Form.Q8);
-}
-
-function gemmRef(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32, form: Form): void {
-  for (let t: u32 = 0; t < GEMM_TOKENS; ++t) {
-    for (let row: u32 = 0; row < 8; ++row) {
-      store<f32>(out + t * outStride + (row << 2), rowDotRef(form, x + t * xStride, weights, row, nBlocks));
+/** The same for groups of 16 columns: two sums for each output, so only 2 tokens at a time. */
+// @ts-ignore: decorator
+@inline
+function gemm16(out: usize, outStride: u32, x0: usize, xStride: u32, w: usize, nBlocks: u32, form: Form): void {
+  const low = nibbleMask();
+  const group: usize = groupBytes(form);
+  const zero = f32x4.splat(0);
+  let accA0 = zero;
+  let accB0 = zero;
+  let accA1 = zero;
+  let accB1 = zero;
+  for (let end = x0 + nBlocks * Size.ACTIVATION_BLOCK; x0 < end; x0 += Size.ACTIVATION_BLOCK, w += group << 1) {
+    const x1 = x0 + xStride;
+    let a0 = startLow(x0, form);
+    let b0 = a0;
+    let c0 = startHigh(x0, form);
+    let d0 = c0;
+    let a1 = startLow(x1, form);
+    let b1 = a1;
+    let c1 = startHigh(x1, form);
+    let d1 = c1;
+    let wi = w;
+    for (let at: usize = 0; at < 64; at += 16, wi += vectorBytes(form)) {
+      const v0 = v128.load(x0 + at);
+      const v1 = v128.load(x1 + at);
+      const p = v128.load(wi);
+      const q = v128.load(wi + group);
+      const r = secondVector(wi, p, form);
+      const s = secondVector(wi + group, q, form);
+      let wa = weightPair(p, r, low, 0, form);
+      let wb = weightPair(q, s, low, 0, form);
+      let pair = pair0(v0);
+      a0 = addPairs(a0, wa, pair);
+      b0 = addPairs(b0, wb, pair);
+      pair = pair0(v1);
+      a1 = addPairs(a1, wa, pair);
+      b1 = addPairs(b1, wb, pair);
+      wa = weightPair(p, r, low, 1, form);
+      wb = weightPair(q, s, low, 1, form);
+      pair = pair1(v0);
+      c0 = addPairs(c0, wa, pair);
+      d0 = addPairs(d0, wb, pair);
+      pair = pair1(v1);
+      c1 = addPairs(c1, wa, pair);
+      d1 = addPairs(d1, wb, pair);
+      wa = weightPair(p, r, low, 2, form);
+      wb = weightPair(q, s, low, 2, form);
+      pair = pair2(v0);
+      a0 = addPairs(a0, wa, pair);
+      b0 = addPairs(b0, wb, pair);
+      pair = pair2(v1);
+      a1 = addPairs(a1, wa, pair);
+      b1 = addPairs(b1, wb, pair);
+      wa = weightPair(p, r, low, 3, form);
+      wb = weightPair(q, s, low, 3, form);
+      pair = pair3(v0);
+      c0 = addPairs(c0, wa, pair);
+      d0 = addPairs(d0, wb, pair);
+      pair = pair3(v1);
+      c1 = addPairs(c1, wa, pair);
+      d1 = addPairs(d1, wb, pair);
     }
+    accA0 = finishBlock(accA0, a0, c0, w, x0, CONSTANTS, form);
+    accB0 = finishBlock(accB0, b0, d0, w + group, x0, CONSTANTS, form);
+    accA1 = finishBlock(accA1, a1, c1, w, x1, CONSTANTS, form);
+    accB1 = finishBlock(accB1, b1, d1, w + group, x1, CONSTANTS, form);
+  }
+  v128.store(out, accA0);
+  v128.store(out, accB0, 16);
+  out += outStride;
+  v128.store(out, accA1);
+  v128.store(out, accB1, 16);
+}
+function gemmQ4(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4);
+}
+
+function gemmQ8(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q8);
+}
+
+function gemmQ4Min(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN);
+}
+
+function gemmQ8Min(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q8_MIN);
+}
+
+function gemmQ8Wide(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q8_WIDE);
+}
+
+function gemmQ4MinWide(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE);
+}
+
+function gemmQ8MinWide(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q8_MIN_WIDE);
+}
+
+function gemmQ4Wide16(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  for (let t: u32 = 0; t < GEMM_TOKENS; t += 2, out += outStride << 1, x += xStride << 1) {
+    gemm16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_WIDE_16);
   }
 }
 
-export function gemmQ4Ref(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemmRef(out, outStride, x, xStride, weights, nBlocks, Form.Q4);
+function gemmQ8Wide16(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  for (let t: u32 = 0; t < GEMM_TOKENS; t += 2, out += outStride << 1, x += xStride << 1) {
+    gemm16(out, outStride, x, xStride, weights, nBlocks, Form.Q8_WIDE_16);
+  }
 }
 
-export function gemmQ4MinRef(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemmRef(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN);
+function gemmQ4MinWide16(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
+  for (let t: u32 = 0; t < GEMM_TOKENS; t += 2, out += outStride << 1, x += xStride << 1) {
+    gemm16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE_16);
+  }
 }
 
-export function gemmQ8Ref(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemmRef(out, outStride, x, xStride, weights, nBlocks, Form.Q8);
+/** One tile, 4 tokens, in any quantized form. */
+export function gemmQuantized(out: usize, outStride: u32, x: usize, xStride: u32, linear: Linear, data: usize): void {
+  const nBlocks = linear.nCols / Size.BLOCK;
+  switch (linear.form) {
+    case Form.Q4:
+      gemmQ4(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q8:
+      gemmQ8(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q4_MIN:
+      gemmQ4Min(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q8_MIN:
+      gemmQ8Min(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q8_WIDE:
+      gemmQ8Wide(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q4_MIN_WIDE:
+      gemmQ4MinWide(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q8_MIN_WIDE:
+      gemmQ8MinWide(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q4_WIDE_16:
+      gemmQ4Wide16(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q8_WIDE_16:
+      gemmQ8Wide16(out, outStride, x, xStride, data, nBlocks);
+      break;
+    case Form.Q4_MIN_WIDE_16:
+      gemmQ4MinWide16(out, outStride, x, xStride, data, nBlocks);
+      break;
+    default:
+      assert(false);
+  }
+}
+
+export function gemmQuantizedRef(out: usize, outStride: u32, x: usize, xStride: u32, linear: Linear, data: usize): void {
+  for (let t: u32 = 0; t < GEMM_TOKENS; ++t) {
+    for (let row: u32 = 0; row < 8; ++row) {
+      const y = rowDotRef(linear.form, x + t * xStride, data, row, linear.nCols / Size.BLOCK);
+      store<f32>(out + t * outStride + (row << 2), y);
+    }
+  }
 }

@@ -1,9 +1,9 @@
 /**
- * Decode: one quantized activation row times packed q4 or q8 weights, y[row] for tiles of 8 rows.
+ * Decode: one quantized activation row times packed weights of any quantized form, y[row] for tiles of 8 rows.
  *
  * Per block of 32 columns and row (numeric contract): dot = exact i32 sum of q_w q_x, the zero point inside
- * (Q4: dot(nibbles) - 8 sum q_x); acc += f32(dot) * (dw * dx); with a minimum then acc += mw * sx. Blocks ascend; a row is
- * one f32 lane.
+ * (Q4: dot(nibbles) - 8 sum q_x); acc += f32(dot) * (dw * dx); with a minimum then acc += mw * sx. Forms with groups of 16
+ * do so for columns 0..15, then for 16..31. Blocks ascend; a row is one f32 lane.
  *
  * Optimisation ladder (Q4, GMAC/s, medians of interleaved runs on a shared Zen 3 core, Node 20; 1536 x 576 in the second
  * level cache / 65536 x 576 from memory):
@@ -16,123 +16,137 @@
  *
  * Shapes: out 8 * nTiles f32; x nBlocks activation blocks; weights nTiles tiles (pack.ts).
  */
+import { Form, FormFlag, Size } from "../memory/status";
 import { rowDotRef } from "./dot-ref";
-import { addPairs, halfBias, halfMask, loadHalf4, nibbleMask, pair0, pair1, pair2, pair3 } from "./simd";
-import { Form, Size } from "../memory/status";
-
-/** acc + the four pairs of a vector of nibbles. */
-// @ts-ignore: decorator
-@inline
-function nibbles(acc: v128, w: v128, x0: v128, x1: v128, x2: v128, x3: v128, low: v128): v128 {
-  acc = addPairs(acc, v128.and(w, low), x0);
-  acc = addPairs(acc, v128.and(i16x8.shr_u(w, 4), low), x1);
-  acc = addPairs(acc, v128.and(i16x8.shr_u(w, 8), low), x2);
-  return addPairs(acc, i16x8.shr_u(w, 12), x3);
-}
-
-/** acc + f32(dot) * (dw * dx) [+ mw * sx]; `scales` is the address of the group's scales, its minima 8 bytes on. */
-// @ts-ignore: decorator
-@inline
-function scaled(acc: v128, dot: v128, scales: usize, x: usize, mask: v128, bias: v128, hasMin: bool): v128 {
-  const dw = loadHalf4(scales, 0, mask, bias);
-  acc = f32x4.add(acc, f32x4.mul(f32x4.convert_i32x4_s(dot), f32x4.mul(dw, v128.load32_splat(x, 64))));
-  if (hasMin) acc = f32x4.add(acc, f32x4.mul(loadHalf4(scales, 8, mask, bias), v128.load32_splat(x, 72)));
-  return acc;
-}
+import { groupBytes } from "./pack";
+import { finishBlock, secondVector, startHigh, startLow, vectorBytes, weightPair } from "./quantized-block";
+import { addPairs, CONSTANTS, nibbleMask, pair0, pair1, pair2, pair3 } from "./simd";
 
 /** Tile by tile; `form` is a constant in each caller. */
 // @ts-ignore: decorator
 @inline
-function gemvNibbles(out: usize, x0: usize, w: usize, nTiles: u32, nBlocks: u32, form: Form): void {
+function gemv(out: usize, x0: usize, w: usize, nTiles: u32, nBlocks: u32, form: Form): void {
   const low = nibbleMask();
-  const mask = halfMask();
-  const bias = halfBias();
-  const hasMin = form == Form.Q4_MIN;
-  const group: usize = hasMin ? 80 : 72;
+  const group: usize = groupBytes(form);
   for (let tile: u32 = 0; tile < nTiles; ++tile, out += 32) {
-    let f0 = f32x4.splat(0);
-    let f1 = f32x4.splat(0);
+    let accA = f32x4.splat(0);
+    let accB = f32x4.splat(0);
     for (let x = x0, end = x0 + nBlocks * Size.ACTIVATION_BLOCK; x < end; x += Size.ACTIVATION_BLOCK, w += group << 1) {
-      let a = hasMin ? i32x4.splat(0) : v128.load32_splat(x, 68);
+      let a = startLow(x, form);
       let b = a;
+      let c = startHigh(x, form);
+      let d = c;
       let wi = w;
-      for (let xi = x, stop = x + 64; xi < stop; xi += 16, wi += 16) {
+      for (let xi = x, stop = x + 64; xi < stop; xi += 16, wi += vectorBytes(form)) {
         const v = v128.load(xi);
+        const p = v128.load(wi);
+        const q = v128.load(wi + group);
+        const r = secondVector(wi, p, form);
+        const s = secondVector(wi + group, q, form);
         const v0 = pair0(v);
         const v1 = pair1(v);
         const v2 = pair2(v);
         const v3 = pair3(v);
-        a = nibbles(a, v128.load(wi), v0, v1, v2, v3, low);
-        b = nibbles(b, hasMin ? v128.load(wi, 80) : v128.load(wi, 72), v0, v1, v2, v3, low);
+        if (form & FormFlag.GROUP_16) {
+          a = addPairs(addPairs(a, weightPair(p, r, low, 0, form), v0), weightPair(p, r, low, 2, form), v2);
+          b = addPairs(addPairs(b, weightPair(q, s, low, 0, form), v0), weightPair(q, s, low, 2, form), v2);
+          c = addPairs(addPairs(c, weightPair(p, r, low, 1, form), v1), weightPair(p, r, low, 3, form), v3);
+          d = addPairs(addPairs(d, weightPair(q, s, low, 1, form), v1), weightPair(q, s, low, 3, form), v3);
+        } else {
+          a = addPairs(addPairs(a, weightPair(p, r, low, 0, form), v0), weightPair(p, r, low, 1, form), v1);
+          a = addPairs(addPairs(a, weightPair(p, r, low, 2, form), v2), weightPair(p, r, low, 3, form), v3);
+          b = addPairs(addPairs(b, weightPair(q, s, low, 0, form), v0), weightPair(q, s, low, 1, form), v1);
+          b = addPairs(addPairs(b, weightPair(q, s, low, 2, form), v2), weightPair(q, s, low, 3, form), v3);
+        }
       }
-      f0 = scaled(f0, a, w + 64, x, mask, bias, hasMin);
-      f1 = scaled(f1, b, w + group + 64, x, mask, bias, hasMin);
+      accA = finishBlock(accA, a, c, w, x, CONSTANTS, form);
+      accB = finishBlock(accB, b, d, w + group, x, CONSTANTS, form);
     }
-    v128.store(out, f0);
-    v128.store(out, f1, 16);
+    v128.store(out, accA);
+    v128.store(out, accB, 16);
   }
 }
 
-export function gemvQ4(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemvNibbles(out, x, weights, nTiles, nBlocks, Form.Q4);
+function gemvQ4(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q4);
 }
 
-export function gemvQ4Min(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemvNibbles(out, x, weights, nTiles, nBlocks, Form.Q4_MIN);
+function gemvQ8(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q8);
 }
 
-/** acc + the four pairs of a vector of bytes: 32 bytes at w + offset. */
-// @ts-ignore: decorator
-@inline
-function bytes(acc: v128, first: v128, second: v128, x0: v128, x1: v128, x2: v128, x3: v128): v128 {
-  acc = addPairs(acc, i16x8.extend_low_i8x16_s(first), x0);
-  acc = addPairs(acc, i16x8.extend_high_i8x16_s(first), x1);
-  acc = addPairs(acc, i16x8.extend_low_i8x16_s(second), x2);
-  return addPairs(acc, i16x8.extend_high_i8x16_s(second), x3);
+function gemvQ4Min(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN);
 }
 
-export function gemvQ8(out: usize, x0: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  const mask = halfMask();
-  const bias = halfBias();
-  let w = weights;
-  for (let tile: u32 = 0; tile < nTiles; ++tile, out += 32) {
-    let f0 = f32x4.splat(0);
-    let f1 = f32x4.splat(0);
-    for (let x = x0, end = x0 + nBlocks * Size.ACTIVATION_BLOCK; x < end; x += Size.ACTIVATION_BLOCK, w += 272) {
-      let a = i32x4.splat(0);
-      let b = i32x4.splat(0);
-      let wi = w;
-      for (let xi = x, stop = x + 64; xi < stop; xi += 16, wi += 32) {
-        const v = v128.load(xi);
-        const v0 = pair0(v);
-        const v1 = pair1(v);
-        const v2 = pair2(v);
-        const v3 = pair3(v);
-        a = bytes(a, v128.load(wi), v128.load(wi, 16), v0, v1, v2, v3);
-        b = bytes(b, v128.load(wi, 136), v128.load(wi, 152), v0, v1, v2, v3);
-      }
-      f0 = scaled(f0, a, w + 128, x, mask, bias, false);
-      f1 = scaled(f1, b, w + 264, x, mask, bias, false);
-    }
-    v128.store(out, f0);
-    v128.store(out, f1, 16);
+function gemvQ8Min(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q8_MIN);
+}
+
+function gemvQ8Wide(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q8_WIDE);
+}
+
+function gemvQ4MinWide(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE);
+}
+
+function gemvQ8MinWide(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q8_MIN_WIDE);
+}
+
+function gemvQ4Wide16(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_WIDE_16);
+}
+
+function gemvQ8Wide16(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q8_WIDE_16);
+}
+
+function gemvQ4MinWide16(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
+  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE_16);
+}
+
+/** y of nTiles tiles in any quantized form. */
+export function gemvQuantized(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32, form: Form): void {
+  switch (form) {
+    case Form.Q4:
+      gemvQ4(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q8:
+      gemvQ8(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q4_MIN:
+      gemvQ4Min(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q8_MIN:
+      gemvQ8Min(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q8_WIDE:
+      gemvQ8Wide(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q4_MIN_WIDE:
+      gemvQ4MinWide(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q8_MIN_WIDE:
+      gemvQ8MinWide(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q4_WIDE_16:
+      gemvQ4Wide16(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q8_WIDE_16:
+      gemvQ8Wide16(out, x, weights, nTiles, nBlocks);
+      break;
+    case Form.Q4_MIN_WIDE_16:
+      gemvQ4MinWide16(out, x, weights, nTiles, nBlocks);
+      break;
+    default:
+      assert(false);
   }
 }
 
-function gemvRef(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32, form: Form): void {
+export function gemvQuantizedRef(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32, form: Form): void {
   for (let row: u32 = 0; row < nTiles << 3; ++row) {
     store<f32>(out + (row << 2), rowDotRef(form, x, weights, row, nBlocks));
   }
-}
-
-export function gemvQ4Ref(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemvRef(out, x, weights, nTiles, nBlocks, Form.Q4);
-}
-
-export function gemvQ4MinRef(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemvRef(out, x, weights, nTiles, nBlocks, Form.Q4_MIN);
-}
-
-export function gemvQ8Ref(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemvRef(out, x, weights, nTiles, nBlocks, Form.Q8);
 }

@@ -1,39 +1,102 @@
 /**
  * GGUF rows -> the packed layout all kernels stream, and back. One layout for every build variant.
  *
- * Rows go in tiles of 8: two groups of 4 rows (a, b), rows padded with zero weights. Per tile, block after block of 32
- * columns (float forms: column after column):
+ * Rows go in tiles of 8: two groups of 4 rows, rows padded with zero weights. Per tile, block after block of 32 columns
+ * (float forms: column after column):
  *
- *   Q4, Q4_MIN   | group a: 4 vectors, 4 f16 scales [, 4 f16 minima] | group b: the same |
- *                vector i, bytes 4r..4r+3 = bytes 4i..4i+3 of row r's 16 nibble bytes (GGUF order: low nibble column
- *                4i+j, high nibble column 16+4i+j)                                            144 or 160 bytes a tile block
- *   Q8           | group a: 16 pairs of columns, 8 bytes each, 4 f16 scales | group b |        272 bytes a tile block
- *                pair p of vector i, bytes 2r, 2r+1 = row r's columns of activation pair p (quantize-activations.ts)
+ *   quantized    | group a | group b |, each: | body | 4 scales | [4 scales] | [4 minima] | [4 minima] |
+ *                scales and minima f16, or f32 in WIDE forms; the second four, of columns 16..31, in forms of GROUP_16
+ *     nibbles    body 64 bytes: vector i, bytes 4r..4r+3 of row r: low nibble column 4i+j, high nibble column 16+4i+j
+ *     bytes      body 128 bytes: pair p of vector i is 8 bytes, bytes 2r, 2r+1 = row r's columns of activation pair p
+ *                (quantize-activations.ts)
  *   F32          8 f32, row by row                                                              32 bytes a tile column
  *   F16, BF16    8 halves, row by row                                                           16 bytes a tile column
  *
  * `permute` = head dim of a q or k matrix stored in pair order (llama): packed row i of a head is the file's row 2i,
  * row i + d/2 the file's row 2i + 1, so that RoPE works on half-split pairs. 0: rows as they are.
  */
-import { Form, Size, TensorType } from "../memory/status";
-import { brainToFloat, halfIsSpecial, halfToFloat } from "./f16";
+import { Form, FormFlag, Size, TensorType } from "../memory/status";
+import { decodeScratch } from "../memory/records";
+import { brainToFloat, floatToHalf, halfIsSpecial, halfToFloat } from "./f16";
+import { decodeBlock, fileBlockBytes, fileBlockColumns } from "./gguf-block";
+
+// @ts-ignore: decorator
+@inline
+export function isQuantized(form: Form): bool {
+  return (form & FormFlag.QUANTIZED) != 0;
+}
+
+/** Bytes of the body of a group block. */
+// @ts-ignore: decorator
+@inline
+export function bodyBytes(form: Form): u32 {
+  return form & FormFlag.BYTES ? 128 : 64;
+}
+
+/** Bytes of four scales or minima. */
+// @ts-ignore: decorator
+@inline
+export function quadBytes(form: Form): u32 {
+  return form & FormFlag.WIDE ? 16 : 8;
+}
+
+/** Offset of the minima in a group block. */
+// @ts-ignore: decorator
+@inline
+export function minimaOffset(form: Form): u32 {
+  return bodyBytes(form) + (form & FormFlag.GROUP_16 ? quadBytes(form) << 1 : quadBytes(form));
+}
+
+/** Bytes of a group block: 4 rows, 32 columns. */
+// @ts-ignore: decorator
+@inline
+export function groupBytes(form: Form): u32 {
+  return form & FormFlag.MIN ? (minimaOffset(form) << 1) - bodyBytes(form) : minimaOffset(form);
+}
 
 /** Bytes of one tile of 8 rows x nCols. */
 export function tileBytes(form: Form, nCols: u32): u32 {
-  const nBlocks = nCols / Size.BLOCK;
-  if (form == Form.Q4) return nBlocks * 144;
-  if (form == Form.Q4_MIN) return nBlocks * 160;
-  if (form == Form.Q8) return nBlocks * 272;
+  if (isQuantized(form)) return (nCols / Size.BLOCK) * (groupBytes(form) << 1);
   return form == Form.F32 ? nCols << 5 : nCols << 4;
 }
 
 /** Bytes of a GGUF row. */
 export function rowBytes(type: TensorType, nCols: u32): u32 {
-  const nBlocks = nCols / Size.BLOCK;
-  if (type == TensorType.Q4_0) return nBlocks * 18;
-  if (type == TensorType.Q4_1) return nBlocks * 20;
-  if (type == TensorType.Q8_0) return nBlocks * 34;
-  return type == TensorType.F32 ? nCols << 2 : nCols << 1;
+  if (type == TensorType.F32) return nCols << 2;
+  if (type == TensorType.F16 || type == TensorType.BF16) return nCols << 1;
+  return (nCols / fileBlockColumns(type)) * fileBlockBytes(type);
+}
+
+/** The form a tensor type is computed in: its own integers and scales, exactly. */
+export function formOf(type: TensorType): Form {
+  switch (type) {
+    case TensorType.F32:
+      return Form.F32;
+    case TensorType.F16:
+      return Form.F16;
+    case TensorType.BF16:
+      return Form.BF16;
+    case TensorType.Q4_0:
+      return Form.Q4;
+    case TensorType.Q4_1:
+      return Form.Q4_MIN;
+    case TensorType.Q5_1:
+      return Form.Q8_MIN;
+    case TensorType.IQ4_XS:
+      return Form.Q8_WIDE;
+    case TensorType.Q2_K:
+      return Form.Q4_MIN_WIDE_16;
+    case TensorType.Q3_K:
+      return Form.Q4_WIDE_16;
+    case TensorType.Q4_K:
+      return Form.Q4_MIN_WIDE;
+    case TensorType.Q5_K:
+      return Form.Q8_MIN_WIDE;
+    case TensorType.Q6_K:
+      return Form.Q8_WIDE_16;
+    default: // Q8_0, Q5_0, IQ4_NL
+      return Form.Q8;
+  }
 }
 
 /** The file's row, counted from the first of the staged rows, for packed row `row`; staging starts at a head. */
@@ -46,7 +109,7 @@ function sourceRow(row: u32, permute: u32): u32 {
   return row - within + (within < half ? within << 1 : ((within - half) << 1) + 1);
 }
 
-/** Columns of the two bytes of pair p of vector i (Q8), the same as in an activation block. */
+/** The first column of the two bytes of pair p of vector i, the same as in an activation block; the other is 2 on. */
 // @ts-ignore: decorator
 @inline
 function pairColumn(i: u32, p: u32): u32 {
@@ -55,39 +118,28 @@ function pairColumn(i: u32, p: u32): u32 {
 
 /**
  * Packs staged GGUF rows into tiles. `nRows` of them start at `src`; the first is row 0 of `dst`'s first tile. Rows past
- * nRows in the last tile become zero weights. Returns false when a scale or an F16 weight is infinite or NaN.
+ * nRows in the last tile become zero weights. Returns false when a scale, a minimum or an F16 weight is infinite or NaN.
  */
 export function packRows(dst: usize, src: usize, type: TensorType, nRows: u32, nCols: u32, permute: u32): bool {
-  if (type == TensorType.F32 || type == TensorType.F16 || type == TensorType.BF16) {
-    packFloats(dst, src, type == TensorType.F32 ? 2 : 1, nRows, nCols, permute);
+  const form = formOf(type);
+  if (!isQuantized(form)) {
+    packFloats(dst, src, form == Form.F32 ? 2 : 1, nRows, nCols, permute);
     return type != TensorType.F16 || halvesAreFinite(src, <usize>nRows * nCols);
   }
   const stride = rowBytes(type, nCols);
-  const blockBytes = stride / (nCols / Size.BLOCK);
-  const scaleBytes: u32 = type == TensorType.Q4_1 ? 4 : 2;
-  const bodyBytes: u32 = type == TensorType.Q8_0 ? 128 : 64;
-  const groupBytes = bodyBytes + (scaleBytes << 2);
+  const decoded = decodeScratch();
   let sane = true;
   for (let tile: u32 = 0; tile < nRows; tile += Size.TILE_ROWS) {
-    for (let block: u32 = 0; block < stride; block += blockBytes) {
-      for (let group: u32 = 0; group < 8; group += 4, dst += groupBytes) {
+    for (let block: u32 = 0; block < nCols / Size.BLOCK; ++block) {
+      for (let group: u32 = 0; group < 8; group += 4, dst += groupBytes(form)) {
         for (let r: u32 = 0; r < 4; ++r) {
           const row = tile + group + r;
-          if (row >= nRows) {
-            padBlockRow(dst, r, type);
-            continue;
+          if (row < nRows) {
+            if (!decodeBlock(decoded, src + <usize>sourceRow(row, permute) * stride, type, block)) sane = false;
+          } else {
+            memory.fill(decoded, 0, Size.DECODED);
           }
-          const from = src + <usize>sourceRow(row, permute) * stride + block;
-          const scale = load<u16>(from);
-          if (halfIsSpecial(scale)) sane = false;
-          store<u16>(dst + bodyBytes + (r << 1), scale);
-          if (type == TensorType.Q4_1) {
-            const minimum = load<u16>(from, 2);
-            if (halfIsSpecial(minimum)) sane = false;
-            store<u16>(dst + bodyBytes + 8 + (r << 1), minimum);
-          }
-          if (type == TensorType.Q8_0) packPairs(dst, from + 2, r);
-          else for (let i: u32 = 0; i < 4; ++i) store<u32>(dst + (i << 4) + (r << 2), load<u32>(from + scaleBytes + (i << 2)));
+          packBlock(dst, decoded, form, r);
         }
       }
     }
@@ -100,27 +152,30 @@ function halvesAreFinite(src: usize, n: usize): bool {
   return true;
 }
 
-function packPairs(dst: usize, from: usize, r: u32): void {
+/** Writes the decoded block as row r of a group block. */
+function packBlock(dst: usize, decoded: usize, form: Form, r: u32): void {
   for (let i: u32 = 0; i < 4; ++i) {
-    for (let p: u32 = 0; p < 4; ++p) {
-      const to = dst + (i << 5) + (p << 3) + (r << 1);
-      const column = pairColumn(i, p);
-      store<u8>(to, load<u8>(from + column));
-      store<u8>(to, load<u8>(from + column + 2), 1);
+    if (form & FormFlag.BYTES) {
+      for (let p: u32 = 0; p < 4; ++p) {
+        const from = decoded + pairColumn(i, p);
+        store<u16>(dst + (i << 5) + (p << 3) + (r << 1), <u16>load<u8>(from) | (<u16>load<u8>(from, 2) << 8));
+      }
+    } else {
+      const quad = load<u32>(decoded + (i << 2)) | (load<u32>(decoded + (i << 2), 16) << 4);
+      store<u32>(dst + (i << 4) + (r << 2), quad);
     }
   }
-}
-
-/** A row of padding: nibbles of 8 (so that nibble - 8 is zero) or bytes of 0, scale and minimum 0. */
-function padBlockRow(dst: usize, r: u32, type: TensorType): void {
-  if (type == TensorType.Q8_0) {
-    for (let pair: u32 = 0; pair < 16; ++pair) store<u16>(dst + (pair << 3) + (r << 1), 0);
-    store<u16>(dst + 128 + (r << 1), 0);
+  const scales = dst + bodyBytes(form);
+  const minima = dst + minimaOffset(form);
+  if (form & FormFlag.WIDE) {
+    store<f32>(scales + (r << 2), load<f32>(decoded, 32));
+    if (form & FormFlag.GROUP_16) store<f32>(scales + (r << 2), load<f32>(decoded, 36), 16);
+    if (form & FormFlag.MIN) store<f32>(minima + (r << 2), load<f32>(decoded, 40));
+    if (form & FormFlag.MIN && form & FormFlag.GROUP_16) store<f32>(minima + (r << 2), load<f32>(decoded, 44), 16);
     return;
   }
-  for (let i: u32 = 0; i < 4; ++i) store<u32>(dst + (i << 4) + (r << 2), 0x88888888);
-  store<u16>(dst + 64 + (r << 1), 0);
-  if (type == TensorType.Q4_1) store<u16>(dst + 72 + (r << 1), 0);
+  store<u16>(scales + (r << 1), floatToHalf(load<f32>(decoded, 32)));
+  if (form & FormFlag.MIN) store<u16>(minima + (r << 1), floatToHalf(load<f32>(decoded, 40)));
 }
 
 function packFloats(dst: usize, src: usize, shift: u32, nRows: u32, nCols: u32, permute: u32): void {
@@ -138,32 +193,33 @@ function packFloats(dst: usize, src: usize, shift: u32, nRows: u32, nCols: u32, 
   }
 }
 
-/** A GGUF row as f32: Q4_0 d (q - 8), Q4_1 d q + m, Q8_0 d q; each product exact, the sum rounded once. */
-export function dequantizeRow(out: usize, src: usize, type: TensorType, nCols: u32): void {
-  if (type == TensorType.F32) {
-    memory.copy(out, src, nCols << 2);
-  } else if (type == TensorType.F16) {
-    for (let c: u32 = 0; c < nCols; ++c) store<f32>(out + (c << 2), halfToFloat(load<u16>(src + (c << 1))));
-  } else if (type == TensorType.BF16) {
-    for (let c: u32 = 0; c < nCols; ++c) store<f32>(out + (c << 2), brainToFloat(load<u16>(src + (c << 1))));
-  } else {
-    for (let end = out + (nCols << 2); out < end; out += 128, src += rowBytes(type, Size.BLOCK)) dequantizeBlock(out, src, type);
-  }
+/** scale (q - zero) [+ minimum] of a weight; the product is exact. */
+// @ts-ignore: decorator
+@inline
+function weightOf(form: Form, q: i32, scale: f32, minimum: f32): f32 {
+  if (form & FormFlag.MIN) return scale * <f32>q + minimum;
+  return scale * <f32>(form & FormFlag.BYTES ? q : q - 8);
 }
 
-function dequantizeBlock(out: usize, src: usize, type: TensorType): void {
-  const d = halfToFloat(load<u16>(src));
-  if (type == TensorType.Q8_0) {
-    for (let c: u32 = 0; c < 32; ++c) store<f32>(out + (c << 2), d * <f32>load<i8>(src + 2 + c));
-    return;
-  }
-  const minimum: f32 = type == TensorType.Q4_1 ? halfToFloat(load<u16>(src, 2)) : 0;
-  const nibbles = src + (type == TensorType.Q4_1 ? 4 : 2);
-  const zero: i32 = type == TensorType.Q4_0 ? 8 : 0;
-  for (let c: u32 = 0; c < 32; ++c) {
-    const byte = <i32>load<u8>(nibbles + (c & 15));
-    const q = (c < 16 ? byte & 15 : byte >> 4) - zero;
-    store<f32>(out + (c << 2), d * <f32>q + minimum);
+/** A GGUF row as f32, the bits that `gguf.quants.dequantize` gives. */
+export function dequantizeRow(out: usize, src: usize, type: TensorType, nCols: u32): void {
+  const form = formOf(type);
+  if (form == Form.F32) memory.copy(out, src, nCols << 2);
+  else if (!isQuantized(form)) {
+    for (let c: u32 = 0; c < nCols; ++c) {
+      const bits = <u32>load<u16>(src + (c << 1));
+      store<f32>(out + (c << 2), form == Form.F16 ? halfToFloat(bits) : brainToFloat(bits));
+    }
+  } else {
+    const decoded = decodeScratch();
+    for (let block: u32 = 0; block < nCols / Size.BLOCK; ++block, out += 128) {
+      decodeBlock(decoded, src, type, block);
+      for (let c: u32 = 0; c < 32; ++c) {
+        const half = (c >> 4) << 2;
+        const w = weightOf(form, load<i8>(decoded + c), load<f32>(decoded + half, 32), load<f32>(decoded + half, 40));
+        store<f32>(out + (c << 2), w);
+      }
+    }
   }
 }
 
@@ -171,7 +227,7 @@ function dequantizeBlock(out: usize, src: usize, type: TensorType): void {
 export function unpackRow(out: usize, tiles: usize, form: Form, row: u32, nCols: u32): void {
   const tile = tiles + <usize>(row / Size.TILE_ROWS) * tileBytes(form, nCols);
   const lane = row % Size.TILE_ROWS;
-  if (form <= Form.BF16) {
+  if (!isQuantized(form)) {
     for (let c: u32 = 0; c < nCols; ++c) {
       const at = tile + (((c << 3) + lane) << (form == Form.F32 ? 2 : 1));
       let value: f32;
@@ -182,31 +238,34 @@ export function unpackRow(out: usize, tiles: usize, form: Form, row: u32, nCols:
     }
     return;
   }
-  const groupBytes: u32 = tileBytes(form, Size.BLOCK) >> 1;
-  const r = lane & 3;
-  let group = tile + (lane >> 2) * groupBytes;
-  for (let end = out + (nCols << 2); out < end; out += 128, group += groupBytes << 1) unpackBlock(out, group, form, r);
+  let group = tile + (lane >> 2) * groupBytes(form);
+  const step = groupBytes(form) << 1;
+  for (let end = out + (nCols << 2); out < end; out += 128, group += step) unpackBlock(out, group, form, lane & 3);
+}
+
+/** Scale (or minimum) r of four at `quad`. */
+// @ts-ignore: decorator
+@inline
+export function quadValue(quad: usize, form: Form, r: u32): f32 {
+  return form & FormFlag.WIDE ? load<f32>(quad + (r << 2)) : halfToFloat(load<u16>(quad + (r << 1)));
+}
+
+/** The integer of column c, row r of a group block: signed byte, or nibble with its zero point still in. */
+export function weightInteger(group: usize, form: Form, r: u32, c: u32): i32 {
+  if (form & FormFlag.BYTES) {
+    const quad = c & 15;
+    const pair = ((quad & 1) << 1) | (c >> 4);
+    return <i32>load<i8>(group + ((quad >> 2) << 5) + (pair << 3) + (r << 1) + ((quad & 3) >> 1));
+  }
+  const byte = <i32>load<u8>(group + (((c & 15) >> 2) << 4) + (r << 2) + (c & 3));
+  return c < 16 ? byte & 15 : byte >> 4;
 }
 
 function unpackBlock(out: usize, group: usize, form: Form, r: u32): void {
-  if (form == Form.Q8) {
-    const d = halfToFloat(load<u16>(group + 128 + (r << 1)));
-    for (let i: u32 = 0; i < 4; ++i) {
-      for (let p: u32 = 0; p < 4; ++p) {
-        const at = group + (i << 5) + (p << 3) + (r << 1);
-        const column = out + (pairColumn(i, p) << 2);
-        store<f32>(column, d * <f32>load<i8>(at));
-        store<f32>(column, d * <f32>load<i8>(at, 1), 8);
-      }
-    }
-    return;
-  }
-  const d = halfToFloat(load<u16>(group + 64 + (r << 1)));
-  const minimum: f32 = form == Form.Q4_MIN ? halfToFloat(load<u16>(group + 72 + (r << 1))) : 0;
-  const zero: i32 = form == Form.Q4 ? 8 : 0;
-  for (let c: u32 = 0; c < 16; ++c) {
-    const byte = <i32>load<u8>(group + ((c >> 2) << 4) + (r << 2) + (c & 3));
-    store<f32>(out + (c << 2), d * <f32>((byte & 15) - zero) + minimum);
-    store<f32>(out + (c << 2), d * <f32>((byte >> 4) - zero) + minimum, 64);
+  for (let c: u32 = 0; c < 32; ++c) {
+    const second = form & FormFlag.GROUP_16 && c >= 16 ? quadBytes(form) : 0;
+    const scale = quadValue(group + bodyBytes(form) + second, form, r);
+    const minimum = form & FormFlag.MIN ? quadValue(group + minimaOffset(form) + second, form, r) : 0;
+    store<f32>(out + (c << 2), weightOf(form, weightInteger(group, form, r, c), scale, minimum));
   }
 }

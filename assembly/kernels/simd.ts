@@ -6,7 +6,7 @@
  */
 
 /** Vector constants, 16 bytes each, in the order of the accessors below. */
-const CONSTANTS: usize = memory.data<u32>(
+export const CONSTANTS: usize = memory.data<u32>(
   [
     0x000f000f, 0x000f000f, 0x000f000f, 0x000f000f, // nibble mask of an i16 lane
     0x8fffe000, 0x8fffe000, 0x8fffe000, 0x8fffe000, // sign, exponent and mantissa of a widened f16

@@ -19,7 +19,7 @@ export function regionBytes(bytes: u64): u64 {
 export function arenaStart(): void {
   const e = engine();
   memory.fill(changetype<usize>(e), 0, offsetof<Engine>());
-  e.top = changetype<usize>(e) + <usize>regionBytes(offsetof<Engine>());
+  e.top = changetype<usize>(e) + <usize>regionBytes(offsetof<Engine>() + Size.DECODED + 16);
 }
 
 /** A zeroed region of `bytes`, or 0 when memory cannot grow that far. Contents of fresh memory are zero by definition. */
@@ -27,10 +27,10 @@ export function arenaAlloc(bytes: u64): usize {
   const e = engine();
   const start = <u64>e.top;
   const end = start + regionBytes(bytes);
-  if (end < start || end > LIMIT) return 0;
   const have = <u64>memory.size() << 16;
-  if (end > have) {
-    if (memory.grow(<i32>((end - have + 0xffff) >> 16)) < 0) return 0;
+  if (end < start || end > LIMIT || (end > have && memory.grow(<i32>((end - have + 0xffff) >> 16)) < 0)) {
+    e.exhausted = 1;
+    return 0;
   }
   e.top = <usize>end;
   return <usize>start;

@@ -90,6 +90,8 @@ export class Row {
 export class Engine {
   /** End of the arena's used part. */
   top: usize;
+  /** 1 once an allocation failed: a layout of several regions looks at it at the end. */
+  exhausted: u32;
 
   nLayers: u32;
   hiddenDim: u32;
@@ -173,4 +175,11 @@ export function stride8(n: u32): u32 {
 @inline
 export function engine(): Engine {
   return changetype<Engine>((__heap_base + 63) & ~63);
+}
+
+/** 64 bytes behind the engine for one decoded weight block, while loading and looking up embeddings. */
+// @ts-ignore: decorator
+@inline
+export function decodeScratch(): usize {
+  return (changetype<usize>(engine()) + offsetof<Engine>() + 15) & ~15;
 }

@@ -20,17 +20,46 @@ export const enum Status {
   BAD_ARGUMENT = 6,
 }
 
-/** How a weight matrix lies in memory; see kernels/pack.ts for the drawings. */
+/**
+ * How a weight matrix lies in memory; see kernels/pack.ts for the drawings. Quantized forms are sums of `FormFlag`s.
+ */
 export const enum Form {
   F32 = 0,
   F16 = 1,
   BF16 = 2,
-  /** Nibbles 0..15 minus 8, f16 scale (GGUF Q4_0). */
-  Q4 = 3,
-  /** Nibbles 0..15, f16 scale and f16 minimum (GGUF Q4_1). */
-  Q4_MIN = 4,
-  /** Signed bytes, f16 scale (GGUF Q8_0). */
-  Q8 = 5,
+  /** Q4_0. */
+  Q4 = 16,
+  /** Q8_0, Q5_0, IQ4_NL. */
+  Q8 = 17,
+  /** Q4_1. */
+  Q4_MIN = 18,
+  /** Q5_1. */
+  Q8_MIN = 19,
+  /** IQ4_XS. */
+  Q8_WIDE = 21,
+  /** Q4_K. */
+  Q4_MIN_WIDE = 22,
+  /** Q5_K. */
+  Q8_MIN_WIDE = 23,
+  /** Q3_K. */
+  Q4_WIDE_16 = 28,
+  /** Q6_K. */
+  Q8_WIDE_16 = 29,
+  /** Q2_K. */
+  Q4_MIN_WIDE_16 = 30,
+}
+
+/** What a quantized form is made of; without QUANTIZED a form is one of floats. */
+export const enum FormFlag {
+  QUANTIZED = 16,
+  /** Signed bytes; else nibbles 0..15, of which 8 is taken off where there is no minimum. */
+  BYTES = 1,
+  /** A minimum is added to each group. */
+  MIN = 2,
+  /** Scales and minima in f32, since the file multiplies two numbers; else f16. */
+  WIDE = 4,
+  /** A scale for 16 columns; else for 32. */
+  GROUP_16 = 8,
 }
 
 /** GGUF tensor types that can be packed, by their ggml ids. */
@@ -39,7 +68,16 @@ export const enum TensorType {
   F16 = 1,
   Q4_0 = 2,
   Q4_1 = 3,
+  Q5_0 = 6,
+  Q5_1 = 7,
   Q8_0 = 8,
+  Q2_K = 10,
+  Q3_K = 11,
+  Q4_K = 12,
+  Q5_K = 13,
+  Q6_K = 14,
+  IQ4_NL = 20,
+  IQ4_XS = 23,
   BF16 = 30,
 }
 
@@ -97,10 +135,12 @@ export const enum Size {
   TILE_ROWS = 8,
   /** Columns of a quantization block. */
   BLOCK = 32,
-  /** Bytes of a quantized activation block: 32 i16 in pair order, scale, zero term, scaled sum, padding. */
-  ACTIVATION_BLOCK = 80,
+  /** Bytes of a quantized activation block: 32 i16 in pair order, scale, zero terms, scaled sums, padding. */
+  ACTIVATION_BLOCK = 96,
   /** Bytes of a row request: session, token, position, flags, vector, three spare words. */
   ROW = 32,
+  /** Bytes of a decoded weight block. */
+  DECODED = 48,
   /** Alignment of every arena region, and the padding behind it that a vector load may touch. */
   ALIGN = 64,
 }

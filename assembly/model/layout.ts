@@ -51,7 +51,7 @@ export function layoutRecords(): Status {
   e.layers = arenaAlloc(<u64>e.nLayers * offsetof<Layer>());
   const linears = arenaAlloc((<u64>e.nLayers * 7 + 2) * offsetof<Linear>());
   const norms = arenaAlloc((<u64>e.nLayers * 2 + 1) * normBytes);
-  if (e.layers == 0 || linears == 0 || norms == 0) return Status.OUT_OF_MEMORY;
+  if (e.exhausted) return Status.OUT_OF_MEMORY;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
     layer.attentionNorm = norms + <usize>(2 * i * normBytes);
@@ -128,7 +128,7 @@ export function layoutRunState(stagingBytes: u32): Status {
   e.hidden = arenaAlloc((outputs * hidden) << 2);
   e.logits = arenaAlloc((outputs * vocab) << 2);
   e.scratch = arenaAlloc(vocab << 2);
-  if (e.scratch == 0 || e.logits == 0 || e.hidden == 0) return Status.OUT_OF_MEMORY;
+  if (e.exhausted) return Status.OUT_OF_MEMORY;
   e.staging = e.rows;
   e.stagingBytes = e.top - e.staging;
   if (e.stagingBytes < stagingBytes) {

@@ -3,12 +3,12 @@
  * quantization of it, made at the first need and dropped by `newInput`.
  */
 import { gemmFloat, gemvFloat } from "../kernels/gemm-float";
-import { GEMM_TOKENS, gemmQ4, gemmQ4Min, gemmQ8 } from "../kernels/gemm-quantized";
-import { gemvQ4, gemvQ4Min, gemvQ8 } from "../kernels/gemv-quantized";
-import { tileBytes } from "../kernels/pack";
+import { GEMM_TOKENS, gemmQuantized } from "../kernels/gemm-quantized";
+import { gemvQuantized } from "../kernels/gemv-quantized";
+import { isQuantized, tileBytes } from "../kernels/pack";
 import { quantizeActivations } from "../kernels/quantize-activations";
 import { engine, Linear } from "../memory/records";
-import { Form, Size } from "../memory/status";
+import { Size } from "../memory/status";
 
 /** Tokens that run through a tile of weights while it is in the first-level cache. */
 const CHUNK: u32 = 64;
@@ -36,7 +36,7 @@ export function linear(out: usize, weights: Linear, nTokens: u32): void {
 /** The same from another input buffer; quantized forms still go through engine.activations. */
 export function linearFrom(out: usize, weights: Linear, x: usize, nTokens: u32): void {
   const outStride = weights.nTiles << 5;
-  if (weights.form <= <u32>Form.BF16) {
+  if (!isQuantized(weights.form)) {
     let t: u32 = 0;
     const xStride: usize = weights.nCols << 2;
     for (; t + 4 <= nTokens; t += 4) gemmFloat(out + <usize>t * outStride, outStride, x + t * xStride, weights);
@@ -57,27 +57,17 @@ function quantizedChunk(out: usize, outStride: u32, weights: Linear, first: u32,
   const activations = engine().activations;
   if (last - first < GEMM_TOKENS) {
     for (let t = first; t < last; ++t) {
-      gemv(out + <usize>t * outStride, activations + <usize>t * rowBytes, weights.data, form, weights.nTiles, nBlocks);
+      const x = activations + <usize>t * rowBytes;
+      gemvQuantized(out + <usize>t * outStride, x, weights.data, weights.nTiles, nBlocks, form);
     }
     return;
   }
-  let data = weights.data;
-  const end = data + weights.nTiles * tileBytes(form, weights.nCols);
-  for (; data < end; data += tileBytes(form, weights.nCols), out += 32) {
+  const step = tileBytes(form, weights.nCols);
+  for (let data = weights.data, end = data + <usize>weights.nTiles * step; data < end; data += step, out += 32) {
     let t = first;
     for (; t + GEMM_TOKENS <= last; t += GEMM_TOKENS) {
-      const to = out + <usize>t * outStride;
-      const x = activations + <usize>t * rowBytes;
-      if (form == Form.Q4) gemmQ4(to, outStride, x, rowBytes, data, nBlocks);
-      else if (form == Form.Q4_MIN) gemmQ4Min(to, outStride, x, rowBytes, data, nBlocks);
-      else gemmQ8(to, outStride, x, rowBytes, data, nBlocks);
+      gemmQuantized(out + <usize>t * outStride, outStride, activations + <usize>t * rowBytes, rowBytes, weights, data);
     }
-    for (; t < last; ++t) gemv(out + <usize>t * outStride, activations + <usize>t * rowBytes, data, form, 1, nBlocks);
+    for (; t < last; ++t) gemvQuantized(out + <usize>t * outStride, activations + <usize>t * rowBytes, data, 1, nBlocks, form);
   }
-}
-
-function gemv(out: usize, x: usize, data: usize, form: u32, nTiles: u32, nBlocks: u32): void {
-  if (form == Form.Q4) gemvQ4(out, x, data, nTiles, nBlocks);
-  else if (form == Form.Q4_MIN) gemvQ4Min(out, x, data, nTiles, nBlocks);
-  else gemvQ8(out, x, data, nTiles, nBlocks);
 }

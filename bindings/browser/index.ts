@@ -3,7 +3,8 @@
  * @module
  */
 import { ThimbleError } from "../../host/errors.ts";
-import { type LoadOptions, loadFrom, type Model } from "../../host/model.ts";
+import type { LoadOptions } from "../../host/load-engine.ts";
+import { loadFrom, type Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
 import type { ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";

@@ -44,12 +44,17 @@ Examples:
   thimble run "Tell me a story about a fox."
   # Talk to a model of your own
   thimble run --chat -m model.gguf
+  # Fetch a better one, and use it by its name
+  thimble pull smollm2-135m
   # See whether a file can run here before you load it
   thimble inspect model.gguf
 
 Environment:
   THIMBLE_MODEL   the model when none is given, instead of the one in the package
   THIMBLE_DEBUG   1: stack traces with errors
+  HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE
+                  the hub's files, address, access and offline mode, as its own tools have them
+  XDG_CACHE_HOME  other models are in its folder thimble/
   NO_COLOR        no colours or frames in tables
 
 Exit codes: 0 done, 1 error, 2 wrong usage, 130 interrupted.

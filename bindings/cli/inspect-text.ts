@@ -2,16 +2,13 @@
  * An inspection for people: framed tables on a terminal, bare columns elsewhere.
  * @module
  */
-import Table from "cli-table3";
 import type { Inspection } from "./inspect.ts";
-import { formatBytes, oneLine, printText } from "./output.ts";
+import { formatBytes, printText } from "./output.ts";
 import { shortenText } from "./summary.ts";
+import { type Align, formatTable, type Row } from "./table.ts";
 
 /** Characters of a metadata value. */
 const VALUE_WIDTH = 60;
-
-type Align = "left" | "right";
-type Row = readonly (string | number)[];
 
 export function printHeader(found: Inspection, withTensors: boolean): void {
   const { header, types } = found;
@@ -74,32 +71,5 @@ function overview(found: Inspection): Row[] {
 }
 
 function printSection(title: string, head: readonly string[], aligns: readonly Align[], rows: readonly Row[]): void {
-  const isPlain = !process.stdout.isTTY || Boolean(process.env.NO_COLOR);
-  const table = new Table({
-    head: [...head],
-    colAligns: [...aligns],
-    style: isPlain
-      ? { head: [], border: [], "padding-left": 0, "padding-right": 0, compact: true }
-      : { head: ["bold"], border: ["gray"], compact: true },
-    ...(isPlain ? { chars: PLAIN } : {}),
-  });
-  for (const row of rows) table.push(row.map((cell) => oneLine(String(cell))));
-  const lines = table.toString().split("\n");
-  printText(`${title}\n${lines.map((line) => line.trimEnd()).join("\n")}\n\n`);
+  printText(`${title}\n${formatTable(head, aligns, rows)}\n`);
 }
-
-const NO_LINE = { left: "", mid: "", "mid-mid": "", right: "" } as const;
-const PLAIN = {
-  ...NO_LINE,
-  top: "",
-  "top-mid": "",
-  "top-left": "",
-  "top-right": "",
-  bottom: "",
-  "bottom-mid": "",
-  "bottom-left": "",
-  "bottom-right": "",
-  "left-mid": "",
-  "right-mid": "",
-  middle: "  ",
-} as const;

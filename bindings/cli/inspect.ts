@@ -5,13 +5,14 @@
 import { describeModel, type ModelConfig } from "../../host/architecture.ts";
 import { type MemoryPlan, planMemory } from "../../host/budget.ts";
 import { ThimbleError } from "../../host/errors.ts";
-import type { GgufHeader } from "../../host/gguf.ts";
+import type { GgufHeader } from "../../host/header.ts";
 import { createTokenizer } from "../../host/tokenizer.ts";
 import { checkTypes } from "../../host/weights.ts";
 import { openFile, readHeader } from "../node/index.ts";
 import { flag, UsageError } from "./arguments.ts";
 import { defineCommand } from "./command.ts";
 import { printHeader } from "./inspect-text.ts";
+import { modelFile } from "./model-file.ts";
 import { MODEL, modelPath, OUTPUT } from "./options.ts";
 import { printJson } from "./output.ts";
 import { shortenJson, summarizeTypes, type TypeSummary } from "./summary.ts";
@@ -57,7 +58,7 @@ export const command = defineCommand(
       throw new UsageError(`there are ${positionals.length} arguments, at most MODEL is taken`);
     if (given !== undefined && values.model !== undefined)
       throw new UsageError("the model is named twice, by --model and as an argument");
-    const found = await inspect(modelPath(values, given));
+    const found = await inspect(await modelFile(modelPath(values, given), false));
     if (values.json) printJson(toJson(found));
     else printHeader(found, values.tensors);
     return undefined;

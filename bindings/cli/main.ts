@@ -14,6 +14,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   run: () => import("./run.ts"),
   inspect: () => import("./inspect.ts"),
   perplexity: () => import("./perplexity.ts"),
+  pull: () => import("./pull.ts"),
+  list: () => import("./list.ts"),
+  rm: () => import("./rm.ts"),
 };
 
 /** Nothing has to be put in order before the end, so the end comes at once, whatever is going on. */

@@ -12,7 +12,7 @@ import { createProgress } from "./progress.ts";
 const EMBEDDED = "../models/thimble-15m.Q4_0.gguf";
 
 export const MODEL = {
-  model: single(text("PATH"), "The GGUF file to use", {
+  model: single(text("MODEL"), "The GGUF file to use, or a model's name: what is missing is pulled", {
     short: "m",
     default: "$THIMBLE_MODEL, else the model in the package",
   }),
@@ -101,7 +101,7 @@ export const RUN = {
 
 export type RunValues = Values<typeof RUN>;
 
-/** The path of the model: as given, else from the options, the environment, the package. */
+/** The path or name of the model: as given, else from the options, the environment, the package. */
 export function modelPath(values: Values<typeof MODEL>, given?: string): string {
   return given ?? values.model ?? (process.env.THIMBLE_MODEL || fileURLToPath(new URL(EMBEDDED, import.meta.url)));
 }

@@ -6,6 +6,7 @@ import { perplexity } from "../node/index.ts";
 import { integer, single, text, UsageError, type Values } from "./arguments.ts";
 import { defineCommand } from "./command.ts";
 import { readIds, readText } from "./input.ts";
+import { modelFile } from "./model-file.ts";
 import { LOADING, MODEL, modelPath, OUTPUT, openModel } from "./options.ts";
 import { printJson, printText } from "./output.ts";
 import { createProgress } from "./progress.ts";
@@ -45,7 +46,8 @@ export const command = defineCommand(
     // Read before the model is: a wrong file is noticed at once.
     const source = file === undefined ? { ids: await readIds(values["prompt-ids"]!) } : { text: await readText(file) };
     const { chunk = DEFAULT_CHUNK, from } = values;
-    await using model = await openModel(modelPath(values, given), { ...values, chunk }, { maxOutputs: chunk });
+    const path = await modelFile(modelPath(values, given), values.quiet);
+    await using model = await openModel(path, { ...values, chunk }, { maxOutputs: chunk });
     const ids = source.ids ?? model.tokenize(source.text);
     const progress = await createProgress("Scoring", "tokens", values.quiet);
     try {

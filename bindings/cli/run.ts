@@ -5,10 +5,12 @@
 import { existsSync } from "node:fs";
 import { ThimbleError } from "../../host/errors.ts";
 import type { Prompt } from "../node/index.ts";
+import { isModelName } from "../node/store/index.ts";
 import { UsageError } from "./arguments.ts";
 import { chat } from "./chat.ts";
 import { defineCommand } from "./command.ts";
 import { readIds, readStdin } from "./input.ts";
+import { modelFile } from "./model-file.ts";
 import { generateOptions, modelPath, openModel, RUN, type RunValues, warn } from "./options.ts";
 import { note, printJson, printModelText, printText } from "./output.ts";
 import { describeTurn, memoryParts } from "./stats.ts";
@@ -21,12 +23,16 @@ export const command = defineCommand(
     usage: ["[MODEL] [PROMPT] [options]", "[MODEL] --chat [options]"],
     about: [
       "Prints the model's answer to PROMPT, followed by a newline, and nothing else on stdout. Without a PROMPT, or with -, the prompt is read from stdin, less one newline at its end.",
-      "A single argument is the PROMPT, unless it is the name of a .gguf file.",
+      "MODEL is a .gguf file or what thimble pull takes; a model that is not on this machine is pulled first. A single argument is the PROMPT, unless it is a MODEL.",
     ],
     examples: [
       ['thimble run "Tell me a story about a fox."', "Ask the model in the package"],
       ['thimble run model.gguf "Why is the sky blue?" --system "Answer in one sentence."', "Ask another model"],
       ["thimble run --chat -m model.gguf", "Talk to it"],
+      [
+        'thimble run smollm2-135m "What is the capital of France?"',
+        "Ask a model by its name, and pull it first if needed",
+      ],
       ["thimble run --quiet < question.txt > answer.txt", "Read the prompt from a file"],
       [
         'thimble run --raw --temp 0 -n 40 --stop "The end" "Once upon a time"',
@@ -39,9 +45,10 @@ export const command = defineCommand(
   async (values, positionals) => {
     const { given, prompt } = splitPositionals(values, positionals);
     checkCombinations(values, prompt);
-    const path = modelPath(values, given);
-    if (values.chat) return chat(path, values, prompt);
-    const read = await readPrompt(values, prompt);
+    // Read before a model is fetched: a wrong prompt is noticed at once.
+    const read = values.chat ? undefined : await readPrompt(values, prompt);
+    const path = await modelFile(modelPath(values, given), values.quiet);
+    if (read === undefined) return chat(path, values, prompt);
     await using model = await openModel(path, values);
     if (!values.quiet) warn(model, values.raw || values["prompt-ids"] !== undefined);
     const session = model.session();
@@ -77,7 +84,8 @@ function splitPositionals(values: RunValues, positionals: readonly string[]): { 
   }
   if (second !== undefined) return { given: first, prompt: second };
   // A name without a blank is no prompt: better to say that the file is missing than to tell a story about it.
-  return /\.gguf$/i.test(first) && (existsSync(first) || !/\s/.test(first)) ? { given: first } : { prompt: first };
+  const isModel = isModelName(first) || (/\.gguf$/i.test(first) && (existsSync(first) || !/\s/.test(first)));
+  return isModel ? { given: first } : { prompt: first };
 }
 
 function checkCombinations(values: RunValues, prompt: string | undefined): void {

@@ -2,8 +2,8 @@
  * A header cut down to what fits a screen: tensors by type, long metadata by its beginning.
  * @module
  */
-import { Form } from "../../assembly/memory/status.ts";
-import type { GgufHeader } from "../../host/gguf.ts";
+import { Form, FormFlag } from "../../assembly/memory/status.ts";
+import type { GgufHeader } from "../../host/header.ts";
 import { weightForm } from "../../host/weight-form.ts";
 
 export interface TypeSummary {
@@ -15,15 +15,14 @@ export interface TypeSummary {
   readonly computedAs: string | undefined;
 }
 
-/** Weights and, behind "x", activations. */
-const FORM_NAMES: Readonly<Record<Form, string>> = {
-  [Form.F32]: "f32 x f32",
-  [Form.F16]: "f16 x f32",
-  [Form.BF16]: "bf16 x f32",
-  [Form.Q4]: "int4 x int8",
-  [Form.Q4_MIN]: "int4 with minimum x int8",
-  [Form.Q8]: "int8 x int8",
-};
+/** Weights and, behind "x", activations; the integers and scales are the file's own, so nothing is lost. */
+function formName(form: Form): string {
+  if (form === Form.F32) return "f32 x f32";
+  if (form === Form.F16) return "f16 x f32";
+  if (form === Form.BF16) return "bf16 x f32";
+  const group = form & FormFlag.GROUP_16 ? "groups of 16" : "groups of 32";
+  return `int${form & FormFlag.BYTES ? 8 : 4} in ${group}${form & FormFlag.MIN ? " with minimum" : ""} x int8`;
+}
 
 /** Elements of a long array that are shown. */
 const SHOWN = 4;
@@ -40,7 +39,7 @@ export function summarizeTypes(header: GgufHeader): TypeSummary[] {
       tensors: (before?.tensors ?? 0) + 1,
       parameters: (before?.parameters ?? 0) + rows * columns,
       bytes: (before?.bytes ?? 0) + bytes,
-      computedAs: form === undefined ? undefined : FORM_NAMES[form],
+      computedAs: form === undefined ? undefined : formName(form),
     });
   }
   return [...byType.values()];

@@ -2,7 +2,8 @@
  * Thimble on Deno: its Node-compatible file API, the module from beside this file.
  * @module
  */
-import { type LoadOptions, loadFrom, type Model } from "../../host/model.ts";
+import type { LoadOptions } from "../../host/load-engine.ts";
+import { loadFrom, type Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
 import type { ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";

@@ -2,7 +2,8 @@
  * Thimble on Node.
  * @module
  */
-import { type LoadOptions, loadFrom, type Model } from "../../host/model.ts";
+import type { LoadOptions } from "../../host/load-engine.ts";
+import { loadFrom, type Model } from "../../host/model.ts";
 import type { ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";
 import { platform } from "./platform.ts";

@@ -22,7 +22,7 @@ test("the embedded model in words", async () => {
   assert.match(text, /^size +10\.2 MiB$/m);
   assert.match(text, /^llama\.block_count +8$/m);
   assert.match(text, /^tokenizer\.ggml\.tokens .*\(8192 values\)$/m);
-  assert.match(text, /^Q4_0 +56 +12582912 +6\.8 MiB +int4 x int8$/m);
+  assert.match(text, /^Q4_0 +56 +12582912 +6\.8 MiB +int4 in groups of 32 x int8$/m);
   assert.not.match(text, /blk\.0\.attn_q\.weight/);
   assert.not.match(text, /[\u2500-\u257f]/u, "no frames outside a terminal");
   assert.not.ok(text.includes("\u001b"), "no colours outside a terminal");

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { ThimbleError, ThimbleErrorCode } from "../../host/errors.ts";
-import type { LoadOptions } from "../../host/model.ts";
+import type { LoadOptions } from "../../host/load-engine.ts";
 import type { ByteSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";
 import { load } from "../model/load.ts";
@@ -98,9 +98,9 @@ test("every needed metadata key that is missing is named", async () => {
 test("tensor types that cannot be computed yet are named", async () => {
   const file = tiny();
   file.tensors = file.tensors.map((tensor) =>
-    tensor.name === "blk.0.ffn_up.weight" ? { ...tensor, type: 6 } : tensor,
+    tensor.name === "blk.0.ffn_up.weight" ? { ...tensor, type: 39 } : tensor,
   );
-  const error = await fails("unsupported_type", file, "Q5_0");
+  const error = await fails("unsupported_type", file, "MXFP4");
   assert.ok(error.message.includes("blk.0.ffn_up.weight"));
   const halfNorm = tiny();
   halfNorm.tensors = halfNorm.tensors.map((t) => (t.name === "output_norm.weight" ? { ...t, type: 1 } : t));

@@ -10,7 +10,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openFile } from "../../bindings/node/file-source.ts";
 import { ThimbleError } from "../../host/errors.ts";
-import { checkEnd, readHeader } from "../../host/gguf.ts";
+import { readHeader } from "../../host/gguf.ts";
+import { checkEnd } from "../../host/header.ts";
 import {
   metadataBoolean,
   metadataInteger,

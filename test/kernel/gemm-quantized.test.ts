@@ -1,7 +1,7 @@
 import { Form, Size, TensorType } from "../../assembly/memory/status.ts";
 import { sameBits } from "./compare.ts";
 import { checkedSuite, copyOf, Instance, type Region } from "./instance.ts";
-import { activations, ggufRows, KINDS, packed, quantized } from "./quantized.ts";
+import { activations, ggufRows, KINDS, linearRecord, packed, quantized } from "./quantized.ts";
 import { anySize, draws } from "./values.ts";
 
 const instance = new Instance();
@@ -9,9 +9,9 @@ const { exports } = instance;
 const test = checkedSuite("gemm-quantized", instance);
 
 const KERNELS = [
-  [Form.Q4, TensorType.Q4_0, exports.gemmQ4, exports.gemmQ4Ref, exports.gemvQ4],
-  [Form.Q4_MIN, TensorType.Q4_1, exports.gemmQ4Min, exports.gemmQ4MinRef, exports.gemvQ4Min],
-  [Form.Q8, TensorType.Q8_0, exports.gemmQ8, exports.gemmQ8Ref, exports.gemvQ8],
+  [Form.Q4, TensorType.Q4_0],
+  [Form.Q4_MIN, TensorType.Q4_1],
+  [Form.Q8, TensorType.Q8_0],
 ] as const;
 type Kernel = (typeof KERNELS)[number];
 
@@ -19,16 +19,17 @@ const TOKENS = 4;
 
 /** Four tokens times one tile: the reference's bits, and those of GEMV, token by token. `xStride`, `outStride` in bytes. */
 function compare(kernel: Kernel, tile: number, x: Region, xStride: number, outStride: number, nBlocks: number): void {
-  const [form, , op, ref, gemv] = kernel;
+  const [form] = kernel;
+  const linear = linearRecord(instance, tile, form, 8, 32 * nBlocks);
   const out = instance.output(outStride * (TOKENS - 1) + 32);
   const expected = instance.output(outStride * (TOKENS - 1) + 32);
-  op(out.address, outStride, x.address, xStride, tile, nBlocks);
-  ref(expected.address, outStride, x.address, xStride, tile, nBlocks);
+  exports.gemmQuantized(out.address, outStride, x.address, xStride, linear, tile);
+  exports.gemmQuantizedRef(expected.address, outStride, x.address, xStride, linear, tile);
   // Between the outputs of two tokens both keep their poison, so that the whole region can be compared.
   sameBits(out.f32, expected.f32, `form ${form}, ${nBlocks} blocks, against the reference`);
   const one = instance.output(32);
   for (let t = 0; t < TOKENS; ++t) {
-    gemv(one.address, x.address + t * xStride, tile, 1, nBlocks);
+    exports.gemvQuantized(one.address, x.address + t * xStride, tile, 1, nBlocks, form);
     const from = (t * outStride) / 4;
     sameBits(copyOf(out).slice(from, from + 8), copyOf(one), `form ${form}, token ${t}, against GEMV`);
   }

@@ -1,5 +1,5 @@
 import * as assert from "uvu/assert";
-import { TensorType } from "../../assembly/memory/status.ts";
+import { Form, TensorType } from "../../assembly/memory/status.ts";
 import { activationBlocks, weightBlocks, weightsRef } from "../oracle/blocks.ts";
 import { linearExact, linearQuantized } from "../oracle/linear.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
@@ -8,26 +8,26 @@ import { activations, ggufRows, KINDS, packed, quantized } from "./quantized.ts"
 import { bells, draws, floats } from "./values.ts";
 
 const instance = new Instance();
-const { gemvQ4, gemvQ4Min, gemvQ4MinRef, gemvQ4Ref, gemvQ8, gemvQ8Ref } = instance.exports;
+const { gemvQuantized, gemvQuantizedRef } = instance.exports;
 const test = checkedSuite("gemv-quantized", instance);
 
 const KERNELS = [
-  ["Q4", TensorType.Q4_0, gemvQ4, gemvQ4Ref],
-  ["Q4_MIN", TensorType.Q4_1, gemvQ4Min, gemvQ4MinRef],
-  ["Q8", TensorType.Q8_0, gemvQ8, gemvQ8Ref],
+  ["Q4", TensorType.Q4_0, Form.Q4],
+  ["Q4_MIN", TensorType.Q4_1, Form.Q4_MIN],
+  ["Q8", TensorType.Q8_0, Form.Q8],
 ] as const;
 type Kernel = (typeof KERNELS)[number];
 
 /** y = W x by both kernels, from GGUF bytes and f32 activations. */
 function product(kernel: Kernel, rows: Uint8Array, nRows: number, x: Float32Array): Float32Array {
-  const [name, type, op, ref] = kernel;
+  const [name, type, form] = kernel;
   const nTiles = Math.ceil(nRows / 8);
   const weights = packed(instance, type, rows, nRows, x.length);
   const quantizedX = quantized(instance, x);
   const out = instance.output(nTiles * 32);
   const expected = instance.output(nTiles * 32);
-  op(out.address, quantizedX.address, weights.address, nTiles, x.length / 32);
-  ref(expected.address, quantizedX.address, weights.address, nTiles, x.length / 32);
+  gemvQuantized(out.address, quantizedX.address, weights.address, nTiles, x.length / 32, form);
+  gemvQuantizedRef(expected.address, quantizedX.address, weights.address, nTiles, x.length / 32, form);
   sameBits(out.f32, expected.f32, `${name}, ${nTiles} tiles of ${x.length / 32} blocks`);
   return copyOf(out);
 }

@@ -146,20 +146,13 @@ test("infinite and NaN halves are refused wherever they are: scales, minima, F16
   packed(instance, TensorType.F32, new Uint8Array(floats(2, () => Infinity).buffer), 1, 2);
 });
 
-test("padding rows are packed zeros, not what was there: nibbles of 8, bytes of 0, scales of 0", () => {
+test("padding rows are packed zeros, not what was there", () => {
   const draw = draws(16);
-  for (const [type, form, name] of FORMS) {
+  for (const [type, , name] of FORMS) {
     const rows = ggufRows(type, 8, 32, draw);
     const short = packed(instance, type, rows.slice(0, rowBytes(type, 32) * 5), 5, 32).u8;
     const zeros = rows.slice();
     zeros.fill(0, rowBytes(type, 32) * 5);
-    if (form >= 3) {
-      for (let row = 5; row < 8; ++row) {
-        const body = type === TensorType.Q4_1 ? 4 : 2;
-        const fill = type === TensorType.Q8_0 ? 0 : 0x88;
-        zeros.fill(fill, row * rowBytes(type, 32) + body, (row + 1) * rowBytes(type, 32));
-      }
-    }
     sameBytes(short, packed(instance, type, zeros, 8, 32).u8, name);
   }
 });

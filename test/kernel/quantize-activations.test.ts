@@ -17,6 +17,9 @@ interface Block {
   readonly dx: number;
   readonly zero: number;
   readonly sx: number;
+  /** The same of columns 0..15 and 16..31. */
+  readonly zeros: readonly number[];
+  readonly sums: readonly number[];
   readonly unused: number;
 }
 
@@ -26,7 +29,11 @@ function blockAt(region: Region, block: number): Block {
   for (const [place, c] of ORDER.entries()) q[c] = region.i16[at / 2 + place]!;
   const word = at / 4 + 16;
   const { f32, i32 } = region;
-  return { q, dx: f32[word]!, zero: i32[word + 1]!, sx: f32[word + 2]!, unused: i32[word + 3]! };
+  const [zeros, sums] = [
+    [i32[word + 3]!, i32[word + 4]!],
+    [f32[word + 5]!, f32[word + 6]!],
+  ];
+  return { q, dx: f32[word]!, zero: i32[word + 1]!, sx: f32[word + 2]!, zeros, sums, unused: i32[word + 7]! };
 }
 
 /** Both kernels on rows of blocks: the same bytes. Returns them read. */
@@ -58,8 +65,19 @@ test("every column, scale, sum and zero term is the definition's, for values of 
       const expected = activationBlocks(x);
       for (const [b, block] of quantize(x).entries()) {
         const { q, step } = expected[b]!;
-        const sum = q.reduce((total, value) => total + value, 0);
-        assert.equal(block, { q, dx: step, zero: sum * -8 + 0, sx: Math.fround(sum * step), unused: 0 });
+        const [low, high] = [q.slice(0, 16), q.slice(16)].map((half) =>
+          half.reduce((total, value) => total + value, 0),
+        );
+        const halves = [low!, high!];
+        assert.equal(block, {
+          q,
+          dx: step,
+          zero: (low! + high!) * -8 + 0,
+          sx: Math.fround((low! + high!) * step),
+          zeros: halves.map((sum) => sum * -8 + 0),
+          sums: halves.map((sum) => Math.fround(sum * step)),
+          unused: 0,
+        });
         for (const [c, value] of block.q.entries()) {
           assert.ok(Math.abs(value) <= 127);
           const error = Math.abs(x[32 * b + c]! - value * block.dx) / (block.dx / 2);
@@ -74,7 +92,7 @@ test("every column, scale, sum and zero term is the definition's, for values of 
 });
 
 test("zero, and below 2^-100: all zero; 2^-100 itself is not; -0 is zero", () => {
-  const zero: Block = { q: new Array(32).fill(0), dx: 0, zero: 0, sx: 0, unused: 0 };
+  const zero: Block = { q: new Array(32).fill(0), dx: 0, zero: 0, sx: 0, zeros: [0, 0], sums: [0, 0], unused: 0 };
   const tiny = Math.fround(2 ** -100 * (1 - 2 ** -24));
   for (const value of [0, -0, 2 ** -149, 2 ** -101, tiny, -tiny]) {
     assert.equal(quantize(blockOf([value], value / 2)), [zero], `${value}`);
@@ -121,6 +139,22 @@ test("one outlier, in any column, sets the step; it must be found in every lane"
     assert.ok(other!.dx < 0.5 / 126);
   }
   assert.is(quantize(floats(32, () => integer(draw, 255) - 127)).length, 1);
+});
+
+test("a NaN or infinity anywhere in a block makes its step NaN or infinite, never a finite lie", () => {
+  for (const value of [Number.NaN, Infinity, -Infinity]) {
+    for (let c = 0; c < 32; ++c) {
+      const input = instance.input(floats(32, (i) => (i === c ? value : 1))).address;
+      for (const kernel of [quantizeActivations, quantizeActivationsRef]) {
+        const out = instance.output(Size.ACTIVATION_BLOCK);
+        kernel(out.address, input, 1);
+        const { q, dx, sx } = blockAt(out, 0);
+        assert.ok(!Number.isFinite(dx), `column ${c}, ${value}: dx ${dx}`);
+        assert.ok(Number.isNaN(sx) && q.every((each) => each === 0));
+      }
+    }
+    instance.reset();
+  }
 });
 
 test.run();

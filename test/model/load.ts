@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import { openFile } from "../../bindings/node/file-source.ts";
 import { platform as node } from "../../bindings/node/platform.ts";
-import { type LoadOptions, loadFrom, type Model } from "../../host/model.ts";
+import type { LoadOptions } from "../../host/load-engine.ts";
+import { loadFrom, type Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
 import type { ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";

@@ -1,0 +1,26 @@
+/**
+ * The core alone: ids in, ids out. No GGUF parser, tokenizer or templates: the caller brings a header (`readHeader` of the
+ * full package, or one kept from an earlier run) and a vocabulary.
+ * @module
+ */
+export type { Architecture, ModelConfig } from "./architecture.ts";
+export type { MemoryPlan, RunSizes } from "./budget.ts";
+export { planMemory } from "./budget.ts";
+export type { Engine, RowRequest } from "./engine.ts";
+export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from "./errors.ts";
+export type { GgufHeader, TensorInfo } from "./header.ts";
+export { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
+export type { Platform, Variant } from "./platform.ts";
+export type { Sampled, TokenLogprob } from "./sampler.ts";
+export type { LogitBias, SamplingOptions } from "./sampling-options.ts";
+export type { ByteSource, ModelSource } from "./source.ts";
+export { openSource } from "./sources.ts";
+export {
+  type FinishReason,
+  type TokenOptions,
+  TokenSession,
+  type TokenTurn,
+  type Vocabulary,
+} from "./token-session.ts";
+export type { ActivationMode } from "./weight-form.ts";
+export type { LoadProgress } from "./weights.ts";

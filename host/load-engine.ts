@@ -1,0 +1,77 @@
+/**
+ * From a parsed header and a byte source to an engine with its weights: what every kind of model goes through, whoever read
+ * the header.
+ * @module
+ */
+import { type Architecture, describeModel } from "./architecture.ts";
+import { type MemoryPlan, planMemory, type RunSizes, stagingBytes } from "./budget.ts";
+import { Engine } from "./engine.ts";
+import type { GgufHeader } from "./header.ts";
+import { checkChoice, checkInteger } from "./options.ts";
+import type { Platform } from "./platform.ts";
+import { createRuntime } from "./runtime.ts";
+import type { ByteSource } from "./source.ts";
+import type { ActivationMode } from "./weight-form.ts";
+import { checkTypes, type LoadProgress, loadWeights } from "./weights.ts";
+
+export interface LoadOptions {
+  /** Most tokens of a session. Default: what the model was trained for. Pages are taken as a session grows. */
+  readonly contextLength?: number;
+  /** Tokens of a prefill chunk: more need more run state and are a little faster. Default 64, 1 to 4096. */
+  readonly chunk?: number;
+  /** Most rows of one `forward` call that can have logits. Default 8, 1 to `chunk`. */
+  readonly maxOutputs?: number;
+  /** "f32" keeps activations unquantized: a slow oracle that needs up to 7 times the memory. Default "int8". */
+  readonly activations?: ActivationMode;
+  /** Aborts loading; `loadModel` then throws the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** Called after every piece of the file, bytes of tensor data so far and in all. */
+  readonly onProgress?: (progress: LoadProgress) => void;
+}
+
+/** An engine that can run, and what is known about it. */
+export interface LoadedEngine {
+  readonly platform: Platform;
+  readonly architecture: Architecture;
+  readonly engine: Engine;
+  readonly plan: MemoryPlan;
+  readonly activations: ActivationMode;
+  /** Milliseconds for the instance, and for reading and packing the weights. */
+  readonly weightsMs: number;
+}
+
+/**
+ * Makes an engine and streams the weights into it; the source stays open.
+ * @throws ThimbleError with the codes of `describeModel` and `loadWeights`; unsupported_type, invalid_option,
+ * unsupported_runtime, out_of_memory; the signal's reason when aborted
+ */
+export async function loadEngine(
+  platform: Platform,
+  source: ByteSource,
+  header: GgufHeader,
+  options: LoadOptions = {},
+): Promise<LoadedEngine> {
+  const { signal, onProgress } = options;
+  signal?.throwIfAborted();
+  const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
+  const architecture = describeModel(header);
+  checkTypes(header, architecture);
+  const sizes = runSizes(architecture, options);
+  const start = platform.now();
+  const engine = new Engine(await createRuntime(platform), architecture.config, sizes);
+  engine.layout(stagingBytes(header, architecture, activations));
+  const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress } };
+  await loadWeights(loading, architecture);
+  const plan = planMemory(header, architecture, activations, sizes);
+  return { platform, architecture, engine, plan, activations, weightsMs: platform.now() - start };
+}
+
+function runSizes({ config }: Architecture, options: LoadOptions): RunSizes {
+  const maxRows = checkInteger("chunk", options.chunk ?? 64, 1, 4096);
+  const trained = config.trainedContext;
+  return {
+    contextLength: checkInteger("contextLength", options.contextLength ?? trained, 1, trained),
+    maxRows,
+    maxOutputs: checkInteger("maxOutputs", options.maxOutputs ?? Math.min(8, maxRows), 1, maxRows),
+  };
+}
