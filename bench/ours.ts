@@ -9,11 +9,17 @@ import { loadFrom } from "../host/model.ts";
 import type { Platform } from "../host/platform.ts";
 import { type Measurer, promptTokens } from "./prompt.ts";
 
+/** And what only ours can tell. */
+export interface OurMeasurer extends Measurer {
+  /** Bytes of the page pool. */
+  cacheBytes(): number;
+}
+
 /** The wasm of the build, wherever the bench's bundle lies; run from the project's root. */
 const platform: Platform = { ...node, wasm: async (variant) => new Uint8Array(await readFile(`dist/${variant}.wasm`)) };
 
 /** @param options.threads - must be 1: this build computes on one thread */
-export async function measureOurs(options: { readonly model: string; readonly threads: number }): Promise<Measurer> {
+export async function measureOurs(options: { readonly model: string; readonly threads: number }): Promise<OurMeasurer> {
   if (options.threads !== 1) throw new Error("this build computes on one thread");
   const model = await loadFrom(platform, await openFile(options.model));
   const { engine, config } = model;
@@ -24,7 +30,12 @@ export async function measureOurs(options: { readonly model: string; readonly th
       const rows = tokens.slice(at, at + maxRows);
       const isEnd = at + maxRows >= tokens.length;
       engine.forward(
-        rows.map((input, i) => ({ session, input, position: position + at + i, logits: isEnd && i === rows.length - 1 })),
+        rows.map((input, i) => ({
+          session,
+          input,
+          position: position + at + i,
+          logits: isEnd && i === rows.length - 1,
+        })),
       );
     }
   };
@@ -56,6 +67,7 @@ export async function measureOurs(options: { readonly model: string; readonly th
       }
       return (nTokens * 1000) / (performance.now() - start);
     },
+    cacheBytes: () => model.stats.pageBytes,
     close: () => model.close(),
   };
 }
