@@ -8,6 +8,18 @@
 export type ThimbleErrorCode =
   /** The source could not be opened or read (missing file, HTTP failure). */
   | "source_unreadable"
+  /** There is no such model, repository, file or address where it was looked for. */
+  | "not_found"
+  /** The network is needed, and it is switched off or cannot be reached. */
+  | "offline"
+  /** A file could not be downloaded: access refused, connections cut too often, or a tool that fetches it failed. */
+  | "download_failed"
+  /** A file's bytes are not the ones that were promised: another size or SHA-256. */
+  | "hash_mismatch"
+  /** The disk has no room for the file. */
+  | "disk_full"
+  /** Another process is working on the same file. */
+  | "locked"
   /** The file does not begin with the GGUF magic number. */
   | "bad_magic"
   /** The file ends before data that its header declares. */
