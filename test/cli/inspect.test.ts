@@ -51,12 +51,12 @@ test("a file that cannot run is shown, with the reason", async () => {
         "general.architecture": { type: "string", value: "bert" },
         "bert.big": { type: "u64", value: 2n ** 60n },
       },
-      tensors: [{ name: "token_embd.weight", type: GGUF_TYPE.Q5_0, shape: [32, 4] }],
+      tensors: [{ name: "token_embd.weight", type: GGUF_TYPE.MXFP4, shape: [32, 4] }],
     }),
   );
   const [text, json] = await Promise.all([prints("inspect", path), prints("inspect", path, "--json")]);
   assert.match(text, /^runs here +no: unsupported_architecture: .*"bert"/m);
-  assert.match(text, /^Q5_0 +1 +128 +88 bytes +cannot be computed$/m);
+  assert.match(text, /^MXFP4 +1 +128 +68 bytes +cannot be computed$/m);
   const found = JSON.parse(json);
   assert.equal([found.runs, found.error.code], [false, "unsupported_architecture"]);
   assert.is(found.metadata["bert.big"], String(2n ** 60n));
