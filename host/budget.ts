@@ -5,6 +5,7 @@
  */
 import { Size } from "../assembly/memory/status.ts";
 import type { Architecture, ModelConfig } from "./architecture.ts";
+import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
@@ -90,6 +91,36 @@ export function planMemory(
     page,
     perToken: (nHeads * page) / Size.PAGE_SLOTS,
   };
+}
+
+/** What any file may ask for besides its weights; above that, no more than the bytes it has itself. */
+const MODEST_BYTES = 48 << 20;
+/** The tokens whose pages a pool takes at once, as far as memory allows: see `Engine.reserve`. */
+const FIRST_TOKENS = 256;
+
+/**
+ * Refuses a file of a few bytes whose sizes agree with each other and ask for gigabytes: heads without end, or a context
+ * of millions over hundreds of layers. A model's own sizes stay far below its weights.
+ * @throws ThimbleError malformed_file
+ */
+export function checkProportion(
+  header: GgufHeader,
+  model: Architecture,
+  activations: ActivationMode,
+  { contextLength, maxRows, maxOutputs }: RunSizes,
+): void {
+  // Rows and outputs beyond the defaults are the caller's wish, not the file's.
+  const sizes = { contextLength, maxRows: Math.min(64, maxRows), maxOutputs: Math.min(8, maxOutputs) };
+  const { runState, session, perToken } = planMemory(header, model, activations, sizes);
+  const needed = runState + session + perToken * FIRST_TOKENS;
+  const available = MODEST_BYTES + header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  if (needed <= available) return;
+  const message = `its sizes ask for ${needed} bytes besides the weights, out of proportion to the file`;
+  throw new ThimbleError("malformed_file", `${message}; if it is to be trusted, load it with a smaller contextLength`, {
+    file: header.file,
+    needed,
+    available,
+  });
 }
 
 function runStateBytes(config: ModelConfig, sizes: RunSizes): number {

@@ -10,6 +10,7 @@ export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from ".
 export type { GenerateOptions, Generation, GenerationResult } from "./generation.ts";
 export { readHeader } from "./gguf.ts";
 export type { GgufHeader, TensorInfo } from "./header.ts";
+export { openUrl, type UrlOptions } from "./http-source.ts";
 export type { LoadOptions } from "./load-engine.ts";
 export { loadFrom, type Model, type ModelStats } from "./model.ts";
 export { type PerplexityOptions, type PerplexityResult, perplexity } from "./perplexity.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Architecture, describeModel } from "./architecture.ts";
-import { type MemoryPlan, planMemory, type RunSizes, stagingBytes } from "./budget.ts";
+import { checkProportion, type MemoryPlan, planMemory, type RunSizes, stagingBytes } from "./budget.ts";
 import { Engine } from "./engine.ts";
 import type { GgufHeader } from "./header.ts";
 import { checkChoice, checkInteger } from "./options.ts";
@@ -57,6 +57,7 @@ export async function loadEngine(
   const architecture = describeModel(header);
   checkTypes(header, architecture);
   const sizes = runSizes(architecture, options);
+  checkProportion(header, architecture, activations, sizes);
   const start = platform.now();
   const engine = new Engine(await createRuntime(platform), architecture.config, sizes);
   engine.layout(stagingBytes(header, architecture, activations));

@@ -61,7 +61,7 @@ interface Loading {
  * signal's reason when aborted
  */
 export async function loadWeights(loading: Loading, model: Architecture): Promise<void> {
-  const { runtime, source, header, options } = loading;
+  const { runtime, header, options } = loading;
   const total = header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   let loaded = 0;
   const report = (bytes: number): void => {
@@ -69,7 +69,6 @@ export async function loadWeights(loading: Loading, model: Architecture): Promis
     options.onProgress?.({ loaded, total });
   };
   for (const tensor of header.tensors) {
-    source.release?.(tensor.offset);
     const place = model.places.get(tensor.name)!;
     if (place.kind === "norm") await loadNorm(loading, tensor, place);
     else await loadMatrix(loading, tensor, place, report);
@@ -129,6 +128,7 @@ async function stage(loading: Loading, tensor: TensorInfo, row: number, rows: nu
   const staging = runtime.exports.stagingAddress() >>> 0;
   const rowBytes = tensor.bytes / tensor.rows;
   const offset = tensor.offset + row * rowBytes;
+  source.release?.(offset);
   const got = await source.read(runtime.bytes(staging, rows * rowBytes), offset, options.signal);
   if (got === rows * rowBytes) return staging;
   checkEnd(header, offset + got);

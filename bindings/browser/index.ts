@@ -2,7 +2,7 @@
  * Thimble in a page or worker: models from a URL (streamed), a Blob, bytes or a stream; the module from beside this file.
  * @module
  */
-import { ThimbleError } from "../../host/errors.ts";
+import { openUrl } from "../../host/http-source.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { loadFrom, type Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
@@ -14,16 +14,7 @@ export * from "../../host/index.ts";
 export const platform: Platform = {
   name: "browser",
   wasm: () => fetch(new URL("./simd.wasm", import.meta.url)),
-  async open(location, signal) {
-    const response = await fetch(location, signal === undefined ? {} : { signal }).catch((cause: unknown) => {
-      signal?.throwIfAborted();
-      throw new ThimbleError("source_unreadable", "the model could not be fetched", { file: location, cause });
-    });
-    if (!response.ok || response.body === null) {
-      throw new ThimbleError("source_unreadable", `the server answered ${response.status}`, { file: location });
-    }
-    return openSource(response.body, location);
-  },
+  open: (location, signal) => openUrl(location, { signal }),
   pause() {
     const channel = new MessageChannel(); // not setTimeout: nested timers are clamped to 4 ms
     return new Promise((resolve) => {

@@ -13,7 +13,7 @@ export * from "../../host/index.ts";
 
 export const platform: Platform = { ...node, name: "deno" };
 
-/** Loads a GGUF model from a path, bytes, a Blob or a stream. @throws ThimbleError; see `loadFrom` */
+/** Loads a GGUF model from a path or an http(s) address, bytes, a Blob or a stream. @throws ThimbleError; see `loadFrom` */
 export async function loadModel(source: string | ModelSource, options: LoadOptions = {}): Promise<Model> {
   const opened = typeof source === "string" ? await platform.open(source, options.signal) : openSource(source);
   return loadFrom(platform, opened, options);

@@ -13,7 +13,7 @@ export { openFile } from "./file-source.ts";
 export { platform };
 
 /**
- * Loads a GGUF model from a path, bytes, a Blob or a stream.
+ * Loads a GGUF model from a path or an http(s) address, bytes, a Blob or a stream.
  *
  * @example
  * await using model = await loadModel("model.gguf");
