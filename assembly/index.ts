@@ -1,10 +1,18 @@
 /** The exports of the module; nothing else becomes one. */
-export { arenaBytes, arenaStart } from "./memory/arena";
+
 export { poolFreePages, poolPages, poolReserve } from "./cache/pool";
-export { sessionClose, sessionLength, sessionOpen, sessionPages, sessionPagesNeeded, sessionTruncate } from "./cache/session";
+export {
+  sessionClose,
+  sessionLength,
+  sessionOpen,
+  sessionPages,
+  sessionPagesNeeded,
+  sessionTruncate,
+} from "./cache/session";
 export { log64 } from "./kernels/double";
 export { expWeights, logSumExp } from "./kernels/log-sum-exp";
 export { dequantizeRow, packRows, unpackRow } from "./kernels/pack";
+export { arenaBytes, arenaStart } from "./memory/arena";
 export { forward } from "./model/forward";
 export {
   finishLoad,

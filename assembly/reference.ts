@@ -1,6 +1,8 @@
 /** Entry of the `test` and `debug` targets: the product's exports, every kernel and every scalar reference. */
+
+export { append } from "./cache/append";
+export { writeSlot } from "./cache/page";
 export * from "./index";
-export { arenaAlloc } from "./memory/arena";
 export { addRow, addRowRef } from "./kernels/add";
 export { ATTEND_SCRATCH, attendF32, attendF32Ref } from "./kernels/attend-f32";
 export { cosSin64, exp64 } from "./kernels/double";
@@ -9,13 +11,12 @@ export { brainToFloat, floatToHalf, halfToFloat } from "./kernels/f16";
 export { gemmFloat, gemmFloatRef, gemvFloat, gemvFloatRef } from "./kernels/gemm-float";
 export { gemmQuantized, gemmQuantizedRef } from "./kernels/gemm-quantized";
 export { gemvQuantized, gemvQuantizedRef } from "./kernels/gemv-quantized";
-export { expWeightsRef, logSumExpRef } from "./kernels/log-sum-exp";
 export { decodeBlock } from "./kernels/gguf-block";
+export { expWeightsRef, logSumExpRef } from "./kernels/log-sum-exp";
 export { formOf, rowBytes, tileBytes } from "./kernels/pack";
 export { quantizeActivations, quantizeActivationsRef } from "./kernels/quantize-activations";
 export { rmsNorm, rmsNormRef } from "./kernels/rmsnorm";
 export { rope, ropeAngles, ropeFrequencies, ropeRef } from "./kernels/rope";
 export { softmaxSpan, softmaxSpanRef } from "./kernels/softmax-span";
 export { swiglu, swigluRef } from "./kernels/swiglu";
-export { append } from "./cache/append";
-export { writeSlot } from "./cache/page";
+export { arenaAlloc } from "./memory/arena";

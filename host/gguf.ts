@@ -14,7 +14,7 @@ import { type GgufLayout, readLayout } from "./gguf-layout.ts";
 import { checkEnd, type GgufHeader, type TensorInfo } from "./header.ts";
 import { type Metadata, metadataInteger, metadataString } from "./metadata.ts";
 import type { ByteSource } from "./source.ts";
-import { type GgufType, type GgufTypeName, tensorType } from "./tensor-type.ts";
+import { tensorType } from "./tensor-type.ts";
 
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ALIGNMENT = 65_536;

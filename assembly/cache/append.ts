@@ -10,9 +10,9 @@ export function append(head: HeadView, key: usize, value: usize, keyDim: u32, va
   if (slot == 0) {
     const page = poolTake();
     assert(page != 0);
-    store<u32>(head.pages + (<usize>head.nPages << 2), <u32>page);
+    store<u32>(head.pages + ((<usize>head.nPages) << 2), <u32>page);
     head.nPages += 1;
   }
-  writeSlot(load<u32>(head.pages + (<usize>(head.nPages - 1) << 2)), slot, key, value, keyDim, valueDim);
+  writeSlot(load<u32>(head.pages + ((<usize>(head.nPages - 1)) << 2)), slot, key, value, keyDim, valueDim);
   head.length += 1;
 }

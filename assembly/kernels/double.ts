@@ -4,10 +4,10 @@
  */
 
 const ROUND: f64 = 6755399441055744.0; // 1.5 * 2^52: adding and subtracting rounds to the nearest even integer
-const LN2_HI: f64 = 6.93147180369123816490e-1; // 32 bits of ln 2, and the rest
+const LN2_HI: f64 = 6.9314718036912381649e-1; // 32 bits of ln 2, and the rest
 const LN2_LO: f64 = 1.90821492927058770002e-10;
 const PI2_1: f64 = 1.57079632673412561417; // pi/2 in three parts: 33 bits, 33 bits, the rest
-const PI2_2: f64 = 6.07710050630396597660e-11;
+const PI2_2: f64 = 6.0771005063039659766e-11;
 const PI2_3: f64 = 2.02226624879595063154e-21;
 
 /** exp(x), |x| <= 700: x = n ln 2 + r, Taylor to r^14 (|r| <= 0.35: remainder under 1e-18). */

@@ -9,12 +9,12 @@
 
 const LOG2E: f32 = 1.44269504;
 const LN2_HI: f32 = 0.693359375; // 10 significant bits: n * LN2_HI is exact
-const LN2_LO: f32 = -2.12194440e-4;
+const LN2_LO: f32 = -2.1219444e-4;
 const ROUND: f32 = 12582912.0; // 1.5 * 2^23: adding and subtracting rounds to the nearest even integer
 const LOWEST: f32 = -87.0;
 const HIGHEST: f32 = 88.0;
 const P0: f32 = 0.4999998807907104;
-const P1: f32 = 0.1666651815176010;
+const P1: f32 = 0.166665181517601;
 const P2: f32 = 0.04166953265666962;
 const P3: f32 = 0.00836892332881689;
 const P4: f32 = 0.001375138177536428;

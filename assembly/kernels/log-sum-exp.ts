@@ -2,8 +2,9 @@
  * log-softmax pieces over a row of logits, for log-probabilities and sampling weights.
  * Terms are f32 exps, summed in f64 in ascending order, so that the scalar twin has the same bits.
  */
-import { exp1, exp4 } from "./exp";
+
 import { log64 } from "./double";
+import { exp1, exp4 } from "./exp";
 
 /** Largest of n f32 (n >= 1). */
 export function maxRow(x: usize, n: u32): f32 {

@@ -15,8 +15,9 @@
  * `permute` = head dim of a q or k matrix stored in pair order (llama): packed row i of a head is the file's row 2i,
  * row i + d/2 the file's row 2i + 1, so that RoPE works on half-split pairs. 0: rows as they are.
  */
-import { Form, FormFlag, Size, TensorType } from "../memory/status";
+
 import { decodeScratch } from "../memory/records";
+import { Form, FormFlag, Size, TensorType } from "../memory/status";
 import { brainToFloat, floatToHalf, halfIsSpecial, halfToFloat } from "./f16";
 import { decodeBlock, fileBlockBytes, fileBlockColumns } from "./gguf-block";
 

@@ -2,8 +2,9 @@
  * The bump arena over `memory.grow`; its only caller. Regions are aligned to 64 bytes and followed by at least 64 that a
  * vector load may touch. Nothing is freed: sessions and pages come back through free lists of equal pieces.
  */
-import { Size } from "./status";
+
 import { Engine, engine } from "./records";
+import { Size } from "./status";
 
 /** Bytes left under the 4 GiB of a 32-bit memory, so that an end address never wraps. */
 const LIMIT: u64 = 0xffff0000;

@@ -34,7 +34,8 @@ function admit(e: Engine, nRows: u32): Status {
     const row = rowAt(e, r);
     const session = changetype<Session>(row.session);
     if (row.vector == 0 && <u32>row.token >= e.vocabSize) status = Status.BAD_TOKEN;
-    else if (row.position != session.nextPosition + session.pending || row.position >= session.capacity) status = Status.BAD_POSITION;
+    else if (row.position != session.nextPosition + session.pending || row.position >= session.capacity)
+      status = Status.BAD_POSITION;
     else if (row.flags != 0 && ++outputs > e.maxOutputs) status = Status.TOO_MANY_ROWS;
     pages += pagesOfRow(e, session);
     session.pending += 1;

@@ -24,7 +24,11 @@ function quantizeInput(x: usize, nTokens: u32, nCols: u32): void {
   e.activationsReady = 1;
   const nBlocks = nCols / Size.BLOCK;
   for (let t: u32 = 0; t < nTokens; ++t) {
-    quantizeActivations(e.activations + <usize>t * nBlocks * Size.ACTIVATION_BLOCK, x + ((<usize>t * nCols) << 2), nBlocks);
+    quantizeActivations(
+      e.activations + <usize>t * nBlocks * Size.ACTIVATION_BLOCK,
+      x + ((<usize>t * nCols) << 2),
+      nBlocks,
+    );
   }
 }
 
@@ -68,6 +72,7 @@ function quantizedChunk(out: usize, outStride: u32, weights: Linear, first: u32,
     for (; t + GEMM_TOKENS <= last; t += GEMM_TOKENS) {
       gemmQuantized(out + <usize>t * outStride, outStride, activations + <usize>t * rowBytes, rowBytes, weights, data);
     }
-    for (; t < last; ++t) gemvQuantized(out + <usize>t * outStride, activations + <usize>t * rowBytes, data, 1, nBlocks, form);
+    for (; t < last; ++t)
+      gemvQuantized(out + <usize>t * outStride, activations + <usize>t * rowBytes, data, 1, nBlocks, form);
   }
 }

@@ -97,8 +97,8 @@ for (const name of TYPES) {
 test("f16 scales survive the way through f32", () => {
   const e = engine();
   for (let half = 0; half < 65536; ++half) {
-    const isNaN = (half & 0x7c00) === 0x7c00 && (half & 0x3ff) !== 0;
-    if (!isNaN && e.floatToHalf(e.halfToFloat(half)) !== half) throw new Error(`half ${half.toString(16)}`);
+    const isNotANumber = (half & 0x7c00) === 0x7c00 && (half & 0x3ff) !== 0;
+    if (!isNotANumber && e.floatToHalf(e.halfToFloat(half)) !== half) throw new Error(`half ${half.toString(16)}`);
   }
 });
 

@@ -56,7 +56,8 @@ test("two processes pull at once: one fetches, both have it", async ({ hub, home
     assert.is(sha256(await readFile(JSON.parse(stdout).path)), sha256(BYTES));
   }
   assert.is(hub.gets().length, 1);
-  assert.is(both.filter(({ stderr }) => /process \d+ is pulling .* waiting/.test(stderr)).length, 1);
+  // One at most: on a busy machine the second process may come when the first is done.
+  assert.ok(both.filter(({ stderr }) => /process \d+ is pulling .* waiting/.test(stderr)).length <= 1);
   assert.is((await home.files(home.hub("models--org--repo", "blobs"))).length, 1);
 });
 
