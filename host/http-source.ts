@@ -8,6 +8,7 @@
  * @module
  */
 import { ThimbleError } from "./errors.ts";
+import { contentRange, differs, isEncoded, type Version, validators } from "./http-answer.ts";
 import {
   givenUp,
   PATIENCE,
@@ -18,8 +19,9 @@ import {
   sleep,
   within,
 } from "./http-request.ts";
+import { streamAnswer } from "./http-stream.ts";
+import { KeptBytes } from "./kept-bytes.ts";
 import type { ByteSource } from "./source.ts";
-import { openSource } from "./sources.ts";
 
 export interface UrlOptions {
   /** Default: the host's. */
@@ -53,23 +55,10 @@ export async function openUrl(url: string, options: UrlOptions = {}): Promise<By
   return source.open();
 }
 
-/** What a file's answers have in common as long as it is the same file. */
-interface Version {
-  readonly size: number;
-  readonly tag: string | null;
-  readonly modified: string | null;
-}
-
 /** Bytes [from, to) of the file. */
 interface Asked {
   readonly from: number;
   readonly to: number;
-}
-
-/** Bytes that arrived, and where in the file they begin. */
-interface Piece {
-  readonly start: number;
-  readonly bytes: Uint8Array;
 }
 
 /** A response under way: `rest` and what the reader brings are the file's bytes from `position` to `end`. */
@@ -91,7 +80,7 @@ class UrlSource implements ByteSource {
   #version!: Version;
   #connection: Connection | undefined;
   /** Pieces of the last read, until the loader's first release: it begins with what the header's last read had too much. */
-  #kept: Piece[] = [];
+  readonly #kept = new KeptBytes();
   #isReleased = false;
   /** End of the last read, and the length of the next response that begins there. */
   #readEnd = 0;
@@ -158,12 +147,12 @@ class UrlSource implements ByteSource {
 
   release(offset: number): void {
     this.#isReleased = true;
-    this.#kept = this.#kept.filter(({ start, bytes }) => start + bytes.byteLength > offset);
+    this.#kept.drop(offset);
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    this.#kept = [];
+    this.#kept.drop();
     this.#pending?.abort();
     this.#disconnect();
   }
@@ -172,30 +161,17 @@ class UrlSource implements ByteSource {
     this.#checkOpen();
     signal?.throwIfAborted();
     const count = Math.max(0, Math.min(target.byteLength, this.size - offset));
-    let done = this.#copyKept(target, offset, count);
+    let done = this.#kept.copyTo(target, offset, count);
     const isKept = !this.#isReleased && count <= KEPT_BYTES;
-    if (!this.#isReleased && done < count) this.#kept = [];
+    if (!this.#isReleased && done < count) this.#kept.drop();
     while (done < count) {
       const bytes = await this.#next(offset + done, count - done, signal);
       target.set(bytes, done);
-      if (isKept) this.#kept.push({ start: offset + done, bytes });
+      if (isKept) this.#kept.add(offset + done, bytes);
       done += bytes.byteLength;
       this.#readEnd = offset + done;
     }
     return count;
-  }
-
-  /** Copies what the kept pieces have of a read's beginning. */
-  #copyKept(target: Uint8Array, offset: number, count: number): number {
-    let done = 0;
-    for (const { start, bytes } of this.#kept) {
-      const from = offset + done - start;
-      if (from < 0 || from >= bytes.byteLength || done === count) continue;
-      const piece = bytes.subarray(from, from + count - done);
-      target.set(piece, done);
-      done += piece.byteLength;
-    }
-    return done;
   }
 
   /** At least one and at most `count` bytes of the file at `at`, from the connection there or a new one. */
@@ -338,52 +314,9 @@ class UrlSource implements ByteSource {
     }
   }
 
-  /** The whole file as it comes. */
   #stream(response: Response, controller: AbortController): ByteSource {
-    const stream = openSource(this.#body(response, controller), this.name);
-    const length = response.headers.get("content-length");
-    // Of a compressed answer it is the compressed length.
-    const size = length === null || !/^\d+$/.test(length) || isEncoded(response) ? undefined : Number(length);
-    const { signal: ownSignal } = this.#options;
-    const unreadable = (message: string) => this.#unreadable(message);
-    return {
-      name: this.name,
-      get size() {
-        return size ?? stream.size;
-      },
-      sequential: true,
-      async read(target, offset, signal = ownSignal) {
-        const got = await stream.read(target, offset, signal);
-        if (size === undefined || got >= Math.min(target.byteLength, size - offset)) return got;
-        const message = `the connection ended at byte ${stream.size} of ${size}, and the server cannot continue it`;
-        throw unreadable(`${message}; try again`);
-      },
-      release: (offset) => stream.release?.(offset),
-      async close() {
-        await stream.close();
-        controller.abort();
-      },
-    };
-  }
-
-  /** An answer's bytes, with an error when nothing comes for too long. */
-  #body(response: Response, controller: AbortController): ReadableStream<Uint8Array> {
-    const reader = response.body!.getReader();
-    const { stallMs } = this.#patience;
-    return new ReadableStream(
-      {
-        async pull(out) {
-          const late = new Error(`the connection was silent for ${stallMs / 1000} s`);
-          const { done, value } = await within(reader.read(), stallMs, late);
-          if (done) out.close();
-          else out.enqueue(value);
-        },
-        async cancel() {
-          controller.abort();
-        },
-      },
-      { highWaterMark: 0 },
-    );
+    const { signal } = this.#options;
+    return streamAnswer(response, controller, { name: this.name, stallMs: this.#patience.stallMs, signal });
   }
 
   #checkOpen(): void {
@@ -401,27 +334,4 @@ function publicName(url: string): string {
   if (!URL.canParse(url)) return url;
   const { protocol, host, pathname } = new URL(url);
   return /^https?:$/.test(protocol) ? `${protocol}//${host}${pathname}` : url.slice(0, 100);
-}
-
-/** `end` is past the last byte; the size is undefined where the server does not say it. */
-function contentRange(response: Response): { start: number; end: number; size: number | undefined } | undefined {
-  const match = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.headers.get("content-range") ?? "");
-  if (match === null) return undefined;
-  const [start, last, size] = match.slice(1).map(Number) as [number, number, number];
-  const end = last + 1;
-  if (start >= end || end > size) return undefined;
-  return { start, end, size: Number.isNaN(size) ? undefined : size };
-}
-
-function validators({ headers }: Response): Pick<Version, "tag" | "modified"> {
-  return { tag: headers.get("etag"), modified: headers.get("last-modified") };
-}
-
-/** Two answers contradict each other; one without the header says nothing. */
-function differs(now: string | null, before: string | null): boolean {
-  return now !== null && before !== null && now !== before;
-}
-
-function isEncoded({ headers }: Response): boolean {
-  return (headers.get("content-encoding") ?? "identity") !== "identity";
 }

@@ -3,13 +3,15 @@
  * is there twice, every merge joins two tokens into a third, every id lies inside the vocabulary. A file that fails is
  * refused here, so that encoding can trust what it gets.
  *
- * What counts as a control token (never produced from plain text): type 3 (control) and 2 (unknown); a user-defined
- * token (type 4) spelled `<|...|>`, because some converters file chat markers there; and the BOS, EOS, EOT and EOM
- * tokens, unless the merges can spell them (a model whose end token is a newline). Other user-defined tokens are
- * text: they are matched in any text, as the reference tokenizers do.
+ * `tokenizer.ggml.model`: `gpt2` (byte-level merges), `gemma4` (merges over plain text), `llama` (SentencePiece by
+ * scores), `t5` (SentencePiece unigram). Defaults of absent keys are llama.cpp's per model and pre-tokenizer.
+ * `token-types.ts` says what counts as a control token; here it is taken back from named tokens that merges can spell
+ * (a model whose end token is a newline).
  * @module
  */
-import { ThimbleError } from "./errors.ts";
+import { BYTE_CHARACTERS, byteTokenName, hex, isByteCharacter } from "./byte-alphabet.ts";
+import type { Literal } from "./literals.ts";
+import { MAX_ORDER } from "./merge-heap.ts";
 import {
   type Metadata,
   type MetadataHolder,
@@ -19,58 +21,72 @@ import {
   metadataString,
   metadataStrings,
 } from "./metadata.ts";
+import { PRE_TOKENIZERS, type PreTokenizer } from "./pre-tokenizer.ts";
+import { classifyTokens, isMarker, literalsOf, TokenType } from "./token-types.ts";
+import { isTurnEnd } from "./turn-ends.ts";
+import { clip, quote, unsupported } from "./vocabulary-error.ts";
 
-/** How text is cut before the merges run; the value of `tokenizer.ggml.pre`. */
-export type PreTokenizer = "gpt-2" | "smollm";
+export { BYTE_CHARACTERS } from "./byte-alphabet.ts";
+
+/** How words become tokens: merges by rank, joins by score, or the best sum of scores. */
+export type TokenizerKind = "bpe" | "spm" | "unigram";
 
 export interface Vocabulary {
-  /** Token text by id; byte-level spelling for ordinary tokens. */
+  readonly kind: TokenizerKind;
+  /** Token text by id; byte-level spelling for ordinary tokens of `bpe`, U+2581 for spaces in the others. */
   readonly tokens: readonly string[];
-  /** Pairs in order of priority. */
+  /** Type by id, a `TokenType`. */
+  readonly types: readonly number[];
+  /** By id; empty for `bpe`. */
+  readonly scores: readonly number[];
+  /** Pairs in order of priority; empty but for `bpe`. */
   readonly merges: readonly (readonly [string, string])[];
   /** Text of each control token and its id. */
   readonly controls: ReadonlyMap<string, number>;
   /** Text of each user-defined token that is not a control token, and its id. */
   readonly userDefined: ReadonlyMap<string, number>;
-  readonly pre: PreTokenizer;
+  /** Both, with the white space that they swallow. */
+  readonly literals: readonly Literal[];
+  /** The name in force; "none" for `spm` and `unigram`. */
+  readonly pre: string;
+  readonly preTokenizer: PreTokenizer;
+  /** A space is put in front of text at the start and after a literal token. */
+  readonly addSpacePrefix: boolean;
+  /** Runs of spaces count as one. */
+  readonly mergeSpaces: boolean;
+  /** SentencePiece's character map. */
+  readonly charsmap: Uint8Array | undefined;
   readonly bosId: number | undefined;
   readonly eosId: number | undefined;
+  readonly unknownId: number | undefined;
   /** Ids that end a turn, ascending. */
   readonly eosIds: readonly number[];
   readonly addBos: boolean;
+  readonly addEos: boolean;
   /** Sentences about what is odd in the file but does not stop it from being used. */
   readonly warnings: readonly string[];
 }
 
 const MAX_TOKENS = 1 << 20;
-/** Control and user-defined tokens together: they form one search pattern. */
-const MAX_LITERALS = 4096;
 
-/** Values of `tokenizer.ggml.token_type` that matter here. */
-const TokenType = { Normal: 1, Unknown: 2, Control: 3, UserDefined: 4 } as const;
+interface Model {
+  readonly kind: TokenizerKind;
+  readonly pre?: string;
+  readonly bos?: number;
+  readonly eos?: number;
+  readonly unknown?: number;
+  readonly addBos?: boolean;
+  readonly addEos?: boolean;
+  readonly addSpacePrefix?: boolean;
+}
 
-/** Control tokens with these names end a turn even where no metadata key says so. */
-const TURN_ENDS: ReadonlySet<string> = new Set([
-  "<|im_end|>",
-  "<|endoftext|>",
-  "<|end_of_text|>",
-  "<|eot_id|>",
-  "<|eom_id|>",
-  "<|end|>",
-  "<|end_of_turn|>",
-  "<|endofturn|>",
-  "<|return|>",
-  "<|EOT|>",
-  "<end_of_turn>",
-  "</s>",
+/** Values of `tokenizer.ggml.model`, with the ids and flags that hold where the file is silent. */
+const MODELS: ReadonlyMap<string, Model> = new Map<string, Model>([
+  ["gpt2", { kind: "bpe" }],
+  ["gemma4", { kind: "bpe", pre: "gemma4" }],
+  ["llama", { kind: "spm", bos: 1, eos: 2, unknown: 0, addBos: true, addSpacePrefix: true }],
+  ["t5", { kind: "unigram", eos: 1, unknown: 2, addEos: true }],
 ]);
-
-/** The character that stands for each byte in a byte-level vocabulary: itself where printable, else U+0100 upwards. */
-export const BYTE_CHARACTERS: readonly string[] = (() => {
-  const printable = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 255 && byte !== 173);
-  let next = 256;
-  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : next++));
-})();
 
 /**
  * @param file - shown in errors
@@ -81,110 +97,117 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
 export function readVocabulary(metadata: Metadata, file?: string): Vocabulary {
   const holder: MetadataHolder = file === undefined ? { metadata } : { metadata, file };
   const warnings: string[] = [];
-  const model = metadataString(holder, "tokenizer.ggml.model");
-  if (model !== "gpt2") {
-    throw unsupported(
-      holder,
-      "tokenizer.ggml.model",
-      `the tokenizer is "${clip(model)}"; this build knows "gpt2" (byte-level BPE)`,
-    );
+  const name = metadataString(holder, "tokenizer.ggml.model");
+  const model = MODELS.get(name);
+  if (model === undefined) {
+    const known = [...MODELS.keys()].join(", ");
+    throw unsupported(holder, "tokenizer.ggml.model", `the tokenizer is "${clip(name)}"; this build knows ${known}`);
   }
-  const pre = readPre(holder, warnings);
-  const tokens = metadataStrings(holder, "tokenizer.ggml.tokens");
-  if (tokens.length === 0) throw unsupported(holder, "tokenizer.ggml.tokens", "the vocabulary is empty");
-  if (tokens.length > MAX_TOKENS) {
-    throw unsupported(
-      holder,
-      "tokenizer.ggml.tokens",
-      `the vocabulary has ${tokens.length} tokens; at most ${MAX_TOKENS} are supported`,
-    );
-  }
+  const { kind } = model;
+  const pre = kind === "bpe" ? (model.pre ?? readPre(holder, warnings)) : "none";
+  const preTokenizer = PRE_TOKENIZERS.get(pre) ?? { steps: [] };
+  const tokens = readTokens(holder, warnings);
   const ids = new Map<string, number>();
   for (const [id, token] of tokens.entries()) ids.set(token, id);
   if (ids.size !== tokens.length) {
     const twice = tokens.find((token, id) => ids.get(token) !== id) ?? "";
     throw unsupported(holder, "tokenizer.ggml.tokens", `token ${quote(twice)} is in the vocabulary twice`);
   }
-  const absent = BYTE_CHARACTERS.flatMap((character, byte) => (ids.has(character) ? [] : [byte]));
-  if (absent.length > 0) {
-    const list = absent.map((byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" ");
-    warnings.push(`no token stands for the bytes ${list}; text with them loses them`);
+  const byteName = kind === "bpe" && !preTokenizer.plain ? (byte: number) => BYTE_CHARACTERS[byte]! : byteTokenName;
+  const absent = Array.from({ length: 256 }, (_, byte) => byte).filter((byte) => !ids.has(byteName(byte)));
+  if (absent.length > 0 && kind !== "unigram") {
+    warnings.push(`no token stands for the bytes ${absent.map(hex).join(" ")}; text with them loses them`);
   }
-  const id = (name: string) =>
-    metadataInteger(holder, `tokenizer.ggml.${name}_token_id`, { default: undefined, min: 0, max: tokens.length - 1 });
-  const bosId = id("bos");
-  const eosId = id("eos");
+  const within = (id: number | undefined) => (id !== undefined && id < tokens.length ? id : undefined);
+  const id = (key: string, otherwise?: number) =>
+    metadataInteger(holder, `tokenizer.ggml.${key}_token_id`, {
+      default: within(otherwise),
+      min: 0,
+      max: tokens.length - 1,
+    });
+  const flag = (key: string, otherwise = false) =>
+    metadataBoolean(holder, `tokenizer.ggml.${key}`, { default: otherwise });
+  const bosId = id("bos", model.bos);
+  const eosId = id("eos", model.eos);
   const ends = [eosId, id("eot"), id("eom")].filter((end) => end !== undefined);
-  const { controls, userDefined } = classify(holder, tokens, [bosId, ...ends], warnings);
-  const merges = readMerges(holder, ids, controls);
-  for (const [name, control] of controls) if (TURN_ENDS.has(name)) ends.push(control);
-  const addBos = metadataBoolean(holder, "tokenizer.ggml.add_bos_token", { default: false });
+  const classes = classifyTokens(holder, tokens, [bosId, ...ends], warnings);
+  const merges = kind === "bpe" ? readMerges(holder, ids, classes.controls, classes.types) : [];
+  const { types, controls, userDefined } = classes;
+  if (kind === "bpe") refuseByteControls(holder, controls);
+  for (const [text, control] of controls) if (isTurnEnd(text, controls)) ends.push(control);
+  const addBos = flag("add_bos_token", bosId !== undefined && (preTokenizer.addBos ?? model.addBos));
   if (addBos && bosId === undefined) metadataInteger(holder, "tokenizer.ggml.bos_token_id"); // says that it is absent
-  const eosIds = [...new Set(ends)].sort((a, b) => a - b);
-  return { tokens, merges, controls, userDefined, pre, bosId, eosId, eosIds, addBos, warnings };
+  return {
+    kind,
+    tokens,
+    types,
+    scores: kind === "bpe" ? [] : readScores(holder, tokens.length),
+    merges,
+    controls,
+    userDefined,
+    literals: literalsOf(holder, classes),
+    pre,
+    preTokenizer,
+    addSpacePrefix: kind !== "bpe" && flag("add_space_prefix", model.addSpacePrefix),
+    mergeSpaces: kind === "unigram" && flag("remove_extra_whitespaces"),
+    charsmap: kind === "unigram" ? readCharsmap(holder) : undefined,
+    bosId,
+    eosId,
+    unknownId: id("unknown", model.unknown),
+    eosIds: [...new Set(ends)].sort((a, b) => a - b),
+    addBos,
+    addEos: flag("add_eos_token", eosId !== undefined && model.addEos),
+    warnings,
+  };
 }
 
-function readPre(holder: MetadataHolder, warnings: string[]): PreTokenizer {
+function readPre(holder: MetadataHolder, warnings: string[]): string {
   const pre = metadataString(holder, "tokenizer.ggml.pre", { default: undefined });
-  if (pre === "gpt-2" || pre === "smollm") return pre;
-  if (pre === undefined || pre === "default") {
-    warnings.push(`tokenizer.ggml.pre is ${pre === undefined ? "absent" : '"default"'}; text is split as for "gpt-2"`);
-    return "gpt-2";
-  }
-  throw unsupported(
-    holder,
-    "tokenizer.ggml.pre",
-    `the pre-tokenizer is "${clip(pre)}"; this build knows "gpt-2" and "smollm"`,
+  if (pre !== undefined && pre !== "default" && PRE_TOKENIZERS.has(pre)) return pre;
+  const found = pre === undefined ? "absent" : `"${clip(pre)}"${pre === "default" ? "" : ", which is unknown"}`;
+  warnings.push(
+    `tokenizer.ggml.pre is ${found}; text is split by llama.cpp's default, probably not as the model was trained: ` +
+      "expect more tokens and worse answers",
   );
+  return "default";
 }
 
-/** Sorts the tokens that are matched as a whole into control tokens and user-defined text. */
-function classify(
-  holder: MetadataHolder,
-  tokens: readonly string[],
-  named: readonly (number | undefined)[],
-  warnings: string[],
-) {
-  const key = "tokenizer.ggml.token_type";
-  const types = metadataNumbers(holder, key, { default: undefined });
-  if (types === undefined) warnings.push(`${key} is absent; only tokens named by an id or spelled <|...|> are control`);
-  else if (types.length !== tokens.length) {
-    throw unsupported(holder, key, `there are ${types.length} token types for ${tokens.length} tokens`);
+function readTokens(holder: MetadataHolder, warnings: string[]): readonly string[] {
+  const key = "tokenizer.ggml.tokens";
+  const tokens = metadataStrings(holder, key);
+  if (tokens.length === 0) throw unsupported(holder, key, "the vocabulary is empty");
+  if (tokens.length > MAX_TOKENS) {
+    throw unsupported(holder, key, `the vocabulary has ${tokens.length} tokens; at most ${MAX_TOKENS} are supported`);
   }
-  const controls = new Map<string, number>();
-  const userDefined = new Map<string, number>();
-  for (const [id, text] of tokens.entries()) {
-    const type = types?.[id] ?? (isMarker(text) ? TokenType.Control : TokenType.Normal);
-    const marker = type === TokenType.UserDefined && isMarker(text);
-    if (type === TokenType.Control || type === TokenType.Unknown || marker) controls.set(text, id);
-    else if (type === TokenType.UserDefined) userDefined.set(text, id);
-  }
-  for (const id of named) if (id !== undefined && !isByteCharacter(tokens[id]!)) controls.set(tokens[id]!, id);
-  for (const text of controls.keys()) userDefined.delete(text);
-  for (const text of [...controls.keys(), ...userDefined.keys()]) {
-    if (text === "" || /\p{Surrogate}/u.test(text)) {
-      throw unsupported(holder, "tokenizer.ggml.tokens", `control or user-defined token ${quote(text)} is not text`);
-    }
-    if (isByteCharacter(text) && controls.has(text)) {
-      throw unsupported(
-        holder,
-        key,
-        `control token ${quote(text)} is the spelling of a byte: plain text could write it`,
-      );
-    }
-  }
-  if (controls.size + userDefined.size > MAX_LITERALS) {
-    throw unsupported(holder, key, `more than ${MAX_LITERALS} control and user-defined tokens`);
-  }
-  return { controls, userDefined };
+  if (!tokens.includes("")) return tokens;
+  warnings.push(`token ${tokens.indexOf("")} has no text; such tokens are called [EMPTY_<id>]`);
+  return tokens.map((token, id) => (token === "" ? `[EMPTY_${id}]` : token));
+}
+
+function readScores(holder: MetadataHolder, nTokens: number): readonly number[] {
+  const key = "tokenizer.ggml.scores";
+  const scores = metadataNumbers(holder, key);
+  if (scores.length === nTokens) return scores;
+  throw unsupported(holder, key, `there are ${scores.length} scores for ${nTokens} tokens`);
+}
+
+function readCharsmap(holder: MetadataHolder): Uint8Array | undefined {
+  const key = "tokenizer.ggml.precompiled_charsmap";
+  const bytes = metadataNumbers(holder, key, { default: undefined, min: -128, max: 255 });
+  return bytes === undefined || bytes.length === 0 ? undefined : Uint8Array.from(bytes, (byte) => byte & 0xff);
 }
 
 /** Checks the merges and takes back from `controls` the named tokens that merges can spell. */
-function readMerges(holder: MetadataHolder, ids: ReadonlyMap<string, number>, controls: Map<string, number>) {
+function readMerges(
+  holder: MetadataHolder,
+  ids: ReadonlyMap<string, number>,
+  controls: Map<string, number>,
+  types: readonly number[],
+) {
   const key = "tokenizer.ggml.merges";
   const lines = metadataStrings(holder, key);
+  if (lines.length >= MAX_ORDER) throw unsupported(holder, key, `there are ${lines.length} merges`);
   if (new Set(lines).size !== lines.length) throw unsupported(holder, key, "a merge is listed twice");
-  const types = metadataNumbers(holder, "tokenizer.ggml.token_type", { default: undefined });
   return lines.map((line, rank): readonly [string, string] => {
     const space = line.indexOf(" ");
     const left = line.slice(0, space);
@@ -198,12 +221,9 @@ function readMerges(holder: MetadataHolder, ids: ReadonlyMap<string, number>, co
       throw unsupported(holder, key, `merge ${rank}, ${quote(line)}, uses a token that is not in the vocabulary`);
     }
     if (controls.has(merged)) {
-      if (isMarker(merged) || (types?.[id] ?? TokenType.Normal) !== TokenType.Normal) {
-        throw unsupported(
-          holder,
-          key,
-          `merge ${rank} spells the control token ${quote(merged)}: plain text could write it`,
-        );
+      if (isMarker(merged) || types[id] !== TokenType.Normal) {
+        const what = `merge ${rank} spells the control token ${quote(merged)}: plain text could write it`;
+        throw unsupported(holder, key, what);
       }
       controls.delete(merged);
     }
@@ -211,12 +231,9 @@ function readMerges(holder: MetadataHolder, ids: ReadonlyMap<string, number>, co
   });
 }
 
-const isMarker = (text: string) => /^<\|.*\|>$/su.test(text);
-const isByteCharacter = (text: string) => text.length === 1 && BYTE_CHARACTERS.includes(text);
-const clip = (text: string) => (text.length > 60 ? `${text.slice(0, 60)}...` : text);
-const quote = (text: string) => JSON.stringify(clip(text));
-
-function unsupported(holder: MetadataHolder, name: string, message: string): ThimbleError {
-  const details = holder.file === undefined ? { name } : { name, file: holder.file };
-  return new ThimbleError("unsupported_tokenizer", `${message} (${name})`, details);
+function refuseByteControls(holder: MetadataHolder, controls: ReadonlyMap<string, number>): void {
+  const spelling = [...controls.keys()].find(isByteCharacter);
+  if (spelling === undefined) return;
+  const what = `control token ${quote(spelling)} is the spelling of a byte: plain text could write it`;
+  throw unsupported(holder, "tokenizer.ggml.token_type", what);
 }

@@ -10,6 +10,16 @@ import { platform } from "./platform.ts";
 
 export * from "../../host/index.ts";
 export { openFile } from "./file-source.ts";
+export {
+  listModels,
+  type PulledModel,
+  type PullOptions,
+  pull,
+  type RemovedModel,
+  removeModel,
+  resolveModel,
+  type StoredModel,
+} from "./store/index.ts";
 export { platform };
 
 /**

@@ -8,7 +8,7 @@ import { gguf } from "@huggingface/gguf";
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { createWordMerger } from "../../host/bpe.ts";
+import { createSymbolMerger } from "../../host/bpe.ts";
 import { ThimbleError } from "../../host/errors.ts";
 import { createTokenizer } from "../../host/tokenizer.ts";
 
@@ -110,7 +110,9 @@ test("takes long texts without spaces in time that grows with their length", () 
 
 test("merges long words as the definition says", () => {
   const { tokens, merges } = vocabularyOf(metadata);
-  const merge = createWordMerger(tokens, merges);
+  const mergeIds = createSymbolMerger(tokens, merges);
+  const idOf = new Map(tokens.map((token, id) => [token, id]));
+  const merge = (text: string) => mergeIds(Int32Array.from(text, (c) => idOf.get(c)!)).map((id) => tokens[id]);
   const ranks = new Map(merges.map((pair, rank) => [pair.join(" "), rank]));
   const word = fc.oneof(
     fc.string({ unit: fc.constantFrom(..."aehtnĠČ"), minLength: 1, maxLength: 60 }),
@@ -128,8 +130,9 @@ test("refuses vocabularies that cannot be used, with a code", () => {
   const cases: [string, unknown, string][] = [
     ["tokenizer.ggml.model", undefined, "missing_metadata"],
     ["tokenizer.ggml.model", 7, "missing_metadata"],
-    ["tokenizer.ggml.model", "llama", "unsupported_tokenizer"],
-    ["tokenizer.ggml.pre", "qwen2", "unsupported_tokenizer"],
+    ["tokenizer.ggml.model", "rwkv", "unsupported_tokenizer"],
+    ["tokenizer.ggml.model", "llama", "missing_metadata"],
+    ["tokenizer.ggml.model", "constructor", "unsupported_tokenizer"],
     ["tokenizer.ggml.pre", 1, "missing_metadata"],
     ["tokenizer.ggml.tokens", undefined, "missing_metadata"],
     ["tokenizer.ggml.tokens", "abc", "missing_metadata"],
@@ -186,13 +189,22 @@ test("never fails with anything but its own error", () => {
   );
 });
 
-test("warns of a missing pre-tokenizer and of bytes without tokens", () => {
-  for (const pre of [undefined, "default"]) {
+test("warns of a missing, default or unknown pre-tokenizer and splits as llama.cpp does without one", () => {
+  for (const pre of [undefined, "default", "no-such-model", "constructor"]) {
     const { warnings, pre: inForce } = createTokenizer(tiny({ "tokenizer.ggml.pre": pre }));
-    assert.is(inForce, "gpt-2");
-    assert.match(warnings.join("\n"), "gpt-2");
-    assert.match(warnings.join("\n"), /bytes .*\b7A\b/);
+    assert.is(inForce, "default");
+    assert.match(warnings.join("\n"), pre === undefined ? "absent" : `"${pre}"`);
+    assert.match(warnings.join("\n"), "default");
   }
+  assert.not(
+    createTokenizer(tiny({ "tokenizer.ggml.pre": "qwen2" }))
+      .warnings.join()
+      .includes("tokenizer.ggml.pre"),
+  );
+});
+
+test("warns of bytes without tokens", () => {
+  assert.match(createTokenizer(tiny()).warnings.join("\n"), /bytes .*\b7A\b/);
 });
 
 test("keeps strange token names apart from JavaScript's own", () => {
@@ -202,6 +214,40 @@ test("keeps strange token names apart from JavaScript's own", () => {
   assert.is(strange.decode([1, 2, 3]), "__proto__constructor_");
   const inherited = Object.create({ "tokenizer.ggml.model": "gpt2" }) as Record<string, unknown>;
   assert.throws(() => createTokenizer(inherited), code("missing_metadata"));
+});
+
+test("takes a word that is a token for that token where the pre-tokenizer says so, but never a control token", () => {
+  const tokens = ["cat", "c", "a", "t", "at", "tac"];
+  const file = tiny({ tokens, merges: ["a t"], types: [3, 1, 1, 1, 1, 1], "tokenizer.ggml.pre": "llama-bpe" });
+  const whole = createTokenizer(file);
+  assert.equal(whole.encode("tac"), [5]);
+  assert.equal(whole.encode("cat"), [0]);
+  assert.equal(whole.encode("cat", { special: false }), [1, 4]);
+  assert.equal(createTokenizer({ ...file, "tokenizer.ggml.pre": "smollm" }).encode("tac"), [3, 2, 1]);
+});
+
+test("adds BOS by default where llama.cpp does", () => {
+  const added = (pre: string, changes = {}) =>
+    createTokenizer(tiny({ "tokenizer.ggml.pre": pre, "tokenizer.ggml.bos_token_id": 0, ...changes })).addBos;
+  assert.equal(
+    ["llama-bpe", "tekken", "qwen2", "gpt-2"].map((pre) => added(pre)),
+    [true, true, false, false],
+  );
+  assert.is(added("llama-bpe", { "tokenizer.ggml.add_bos_token": false }), false);
+  assert.is(createTokenizer(tiny({ "tokenizer.ggml.pre": "llama-bpe" })).addBos, false);
+});
+
+test("merges vocabularies with very many merges as it does others", () => {
+  const { tokens, merges } = vocabularyOf(metadata);
+  const more = Array.from({ length: 100_000 }, (_, index) => `\u0120\u0120\u0120${index}`);
+  const filler = more.flatMap((token) => [token, `${token}x`]);
+  const many = createTokenizer({
+    ...metadata,
+    "tokenizer.ggml.tokens": [...tokens, ...filler],
+    "tokenizer.ggml.merges": [...merges.map((pair) => pair.join(" ")), ...more.map((token) => `${token} x`)],
+    "tokenizer.ggml.token_type": [...(metadata["tokenizer.ggml.token_type"] as number[]), ...filler.map(() => 1)],
+  });
+  for (const { text, ids } of golden.strings) assert.equal(many.encode(text), ids, JSON.stringify(text));
 });
 
 test("takes markers that a converter called user-defined for control tokens", () => {
