@@ -186,7 +186,10 @@ test("without a validator and a hash nothing is put together from two answers", 
 });
 
 test("429 and 5xx are tried again, not before the server wants it, and not for ever", async ({ hub }) => {
-  hub.accidents.push({ kind: "status", status: 429, headers: { "retry-after": "30" } }, { kind: "status", status: 503 });
+  hub.accidents.push(
+    { kind: "status", status: 429, headers: { "retry-after": "30" } },
+    { kind: "status", status: 503 },
+  );
   hub.hubAccidents.push({ kind: "status", status: 500 }, { kind: "status", status: 502 });
   const start = performance.now();
   const patience = { ...QUICK.patience, capMs: 300 };
