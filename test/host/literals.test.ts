@@ -29,7 +29,7 @@ test("finds thousands of tokens in a megabyte in linear time", () => {
     const text = unit.repeat(2 ** 20 / unit.length);
     const start = performance.now();
     find(text);
-    assert.ok(performance.now() - start < 60_000, `${JSON.stringify(unit)}: ${performance.now() - start} ms`);
+    assert.ok(performance.now() - start < 5000, `${JSON.stringify(unit)}: ${performance.now() - start} ms`);
   }
 });
 

@@ -135,7 +135,7 @@ test("takes hostile texts of a megabyte in time that grows with their length", (
       const text = unit.repeat(2 ** 20 / unit.length);
       const part = timed(() => tokenizer.encode(text.slice(0, text.length / 4)));
       const whole = timed(() => tokenizer.encode(text));
-      assert.ok(whole < 10 * part + 20_000, `${tokenizer.kind} ${JSON.stringify(unit)}: ${part} ms, all ${whole} ms`);
+      assert.ok(whole < 10 * part + 3000, `${tokenizer.kind} ${JSON.stringify(unit)}: ${part} ms, all ${whole} ms`);
     }
   }
 });

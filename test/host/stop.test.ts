@@ -78,7 +78,7 @@ test("is linear for stop strings that almost match", () => {
   const matcher = createStopMatcher([stop, "ab".repeat(10_000)]);
   const start = performance.now();
   for (let index = 0; index < 20_000; index++) matcher.push("aaaaaaaaaa");
-  assert.ok(performance.now() - start < 60_000);
+  assert.ok(performance.now() - start < 5000);
   assert.is(matcher.push("b").stopped, stop);
 });
 

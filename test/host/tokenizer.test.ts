@@ -104,7 +104,7 @@ test("takes long texts without spaces in time that grows with their length", () 
     const whole = timed(() => {
       assert.is(tokenizer.decode(tokenizer.encode(text)), text);
     });
-    assert.ok(whole < 10 * part + 20_000, `${JSON.stringify(unit)}: ${part} ms for a quarter, ${whole} ms for all`);
+    assert.ok(whole < 10 * part + 2000, `${JSON.stringify(unit)}: ${part} ms for a quarter, ${whole} ms for all`);
   }
 });
 
