@@ -13,8 +13,10 @@ export { log64 } from "./kernels/double";
 export { expWeights, logSumExp } from "./kernels/log-sum-exp";
 export { dequantizeRow, packRows, unpackRow } from "./kernels/pack";
 export { arenaBytes, arenaStart } from "./memory/arena";
+export { setConfig, setLayer, setRope } from "./model/configure";
 export { forward } from "./model/forward";
 export {
+  biasAlloc,
   finishLoad,
   hiddenAddress,
   inputAddress,
@@ -23,11 +25,10 @@ export {
   linearAddress,
   linearAlloc,
   logitsAddress,
-  normAddress,
   rowsAddress,
   scratchAddress,
-  setConfig,
   stagingAddress,
   stagingSize,
   tieOutput,
+  vectorAlloc,
 } from "./model/layout";

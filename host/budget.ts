@@ -4,9 +4,10 @@
  * @module
  */
 import { Size } from "../assembly/memory/status.ts";
-import type { Architecture, ModelConfig } from "./architecture.ts";
+import type { Architecture } from "./architecture.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
+import type { ModelConfig } from "./model-config.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -29,8 +30,10 @@ export interface MemoryPlan {
   readonly session: number;
   /** One page: 32 slots of one KV head of one layer. */
   readonly page: number;
-  /** Keys and values of one token over all layers, as pages hold them. */
+  /** Keys and values of one token over all layers, as pages hold them, while it is in the window of each. */
   readonly perToken: number;
+  /** Pages of a session whose context is full; layers with a sliding window hold the pages of their window only. */
+  readonly context: number;
 }
 
 /** A region of `bytes` in the arena: rounded up to 64, with at least 64 behind it. */
@@ -39,18 +42,31 @@ export function regionBytes(bytes: number): number {
 }
 
 /** Sizes of the records of assembly/memory/records.ts. */
-const RECORD = { layer: 40, linear: 24, head: 12, session: 20 } as const;
+const RECORD = { layer: 88, linear: 28, rope: 64, head: 32, session: 24 } as const;
+/** Tokens that a layer with a sliding window can take back: SPARE of assembly/cache/window.ts. */
+const SPARE = 32;
 /** ATTEND_SCRATCH of assembly/kernels/attend-f32.ts. */
 const ATTEND_SCRATCH = 3 * 4096 + 64;
+
+/** Pages that a head with this window holds at most of a sequence of `tokens`; 0: no window. */
+function mostPages(tokens: number, window: number): number {
+  const all = Math.ceil(tokens / Size.PAGE_SLOTS);
+  return window === 0 ? all : Math.min(all, Math.ceil((window + SPARE + Size.PAGE_SLOTS - 1) / Size.PAGE_SLOTS));
+}
+
+/** Pages of one session of `tokens` tokens, over all heads. */
+export function cachePages(config: ModelConfig, tokens: number): number {
+  return config.layers.reduce((sum, { window }) => sum + config.nKvHeads * mostPages(tokens, window), 0);
+}
 
 /** Bytes of file data that must fit the staging buffer: whole heads (or tiles) of the widest row, twice when unpacked to f32. */
 export function stagingBytes(header: GgufHeader, model: Architecture, activations: ActivationMode): number {
   let most = 0;
   for (const tensor of header.tensors) {
-    const place = model.places.get(tensor.name)!;
-    const rowBytes = tensor.bytes / tensor.rows;
-    const group = place.kind === "norm" ? 1 : rowGroup(place.permute);
-    most = Math.max(most, group * (rowBytes + (activations === "f32" ? tensor.columns * 4 : 0)));
+    const { isMatrix, parts } = model.places.get(tensor.name)!;
+    const rowBytes = tensor.bytes / tensor.rows + (isMatrix && activations === "f32" ? tensor.columns * 4 : 0);
+    const group = isMatrix ? Math.max(...parts.map(({ permute }) => rowGroup(permute))) : 1;
+    most = Math.max(most, group * rowBytes);
   }
   return Math.ceil(most);
 }
@@ -68,35 +84,37 @@ export function planMemory(
   sizes: RunSizes,
 ): MemoryPlan {
   const { config } = model;
-  const normBytes = config.hiddenDim * 4;
   let weights =
     regionBytes(config.nLayers * RECORD.layer) +
     regionBytes((config.nLayers * 7 + 2) * RECORD.linear) +
-    regionBytes((config.nLayers * 2 + 1) * normBytes);
+    regionBytes(config.ropes.length * RECORD.rope);
   for (const tensor of header.tensors) {
     const form = weightForm(tensor.type, activations);
-    if (form === undefined || model.places.get(tensor.name)?.kind !== "matrix") continue;
-    weights += regionBytes(packedBytes(form, tensor.rows, tensor.columns));
+    if (form === undefined) continue;
+    for (const { kind, length } of model.places.get(tensor.name)?.parts ?? []) {
+      if (kind === "matrix") weights += regionBytes(packedBytes(form, length, tensor.columns));
+      else if (kind !== "unused") weights += regionBytes(length * 4);
+    }
   }
   const runState = runStateBytes(config, sizes);
   const staging = stagingBytes(header, model, activations);
   const page = Size.PAGE_SLOTS * (config.keyDim + config.valueDim) * 4;
   const nHeads = config.nLayers * config.nKvHeads;
+  const contextPages = cachePages(config, sizes.contextLength);
   return {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
-    session: regionBytes(
-      RECORD.session + nHeads * (RECORD.head + Math.ceil(sizes.contextLength / Size.PAGE_SLOTS) * 4),
-    ),
+    session: regionBytes(RECORD.session + nHeads * RECORD.head + contextPages * 4),
     page,
     perToken: (nHeads * page) / Size.PAGE_SLOTS,
+    context: contextPages * page,
   };
 }
 
 /** What any file may ask for besides its weights; above that, no more than the bytes it has itself. */
 const MODEST_BYTES = 48 << 20;
 /** The tokens whose pages a pool takes at once, as far as memory allows: see `Engine.reserve`. */
-const FIRST_TOKENS = 256;
+export const FIRST_TOKENS = 256;
 
 /**
  * Refuses a file of a few bytes whose sizes agree with each other and ask for gigabytes: heads without end, or a context
@@ -111,8 +129,8 @@ export function checkProportion(
 ): void {
   // Rows and outputs beyond the defaults are the caller's wish, not the file's.
   const sizes = { contextLength, maxRows: Math.min(64, maxRows), maxOutputs: Math.min(8, maxOutputs) };
-  const { runState, session, perToken } = planMemory(header, model, activations, sizes);
-  const needed = runState + session + perToken * FIRST_TOKENS;
+  const { runState, session, page } = planMemory(header, model, activations, sizes);
+  const needed = runState + session + page * cachePages(model.config, FIRST_TOKENS);
   const available = MODEST_BYTES + header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   if (needed <= available) return;
   const message = `its sizes ask for ${needed} bytes besides the weights, out of proportion to the file`;
@@ -125,23 +143,23 @@ export function checkProportion(
 
 function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
   const { maxRows: rows, maxOutputs: outputs } = sizes;
-  const { hiddenDim, ffnDim, nHeads, nKvHeads, keyDim, valueDim, ropeDim } = config;
+  const { hiddenDim, ffnDim, nHeads, nKvHeads, sourceKvHeads, keyDim, valueDim, ropeDim } = config;
   const widest = Math.max(hiddenDim, nHeads * valueDim, ffnDim);
   const vocab = Math.ceil(config.vocabSize / 8) * 8;
+  const task = 2 * Size.ALIGN + Math.floor((nKvHeads * 4) / 64) * 64 + 64;
   const regions = [
     rows * Size.ROW,
     rows * hiddenDim * 4,
     rows * widest * 4,
     rows * Math.floor((widest + 31) / 32) * Size.ACTIVATION_BLOCK,
     rows * nHeads * keyDim * 4,
-    rows * nKvHeads * keyDim * 4,
-    rows * nKvHeads * valueDim * 4,
+    rows * sourceKvHeads * keyDim * 4,
+    rows * sourceKvHeads * valueDim * 4,
     rows * ffnDim * 4,
     rows * ffnDim * 4,
     rows * hiddenDim * 4,
-    ropeDim * 4,
-    rows * ropeDim * 4,
-    ATTEND_SCRATCH + (3 * valueDim + 4) * 4 + 64,
+    ...config.ropes.flatMap(() => [ropeDim * 4, rows * ropeDim * 4]),
+    task + ATTEND_SCRATCH + 12 * valueDim,
     outputs * hiddenDim * 4,
     outputs * vocab * 4,
     vocab * 4,

@@ -3,14 +3,16 @@
  * full package, or one kept from an earlier run) and a vocabulary.
  * @module
  */
-export type { Architecture, ModelConfig } from "./architecture.ts";
+export type { Architecture } from "./architecture.ts";
 export type { MemoryPlan, RunSizes } from "./budget.ts";
 export { planMemory } from "./budget.ts";
 export type { Engine, RowRequest } from "./engine.ts";
 export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from "./errors.ts";
 export type { GgufHeader, TensorInfo } from "./header.ts";
 export { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
+export type { LayerConfig, ModelConfig } from "./model-config.ts";
 export type { Platform, Variant } from "./platform.ts";
+export type { RopeConfig } from "./rope-config.ts";
 export type { Sampled, TokenLogprob } from "./sampler.ts";
 export type { LogitBias, SamplingOptions } from "./sampling-options.ts";
 export type { ByteSource, ModelSource } from "./source.ts";

@@ -3,10 +3,10 @@
  * reservation of pages before a call, so that nothing allocates inside a token.
  * @module
  */
-import { Config, RowFlag, Size } from "../assembly/memory/status.ts";
-import type { ModelConfig } from "./architecture.ts";
-import type { RunSizes } from "./budget.ts";
+import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
+import { cachePages, FIRST_TOKENS, type RunSizes } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
+import type { ModelConfig } from "./model-config.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** One row of a `forward` call. */
@@ -22,9 +22,6 @@ export interface RowRequest {
   /** Keep the normed hidden state of this row. */
   readonly hidden?: boolean;
 }
-
-/** Tokens' worth of pages that a growing pool wins at once, where memory allows. */
-const SLAB_TOKENS = 256;
 
 export class Engine {
   readonly runtime: Runtime;
@@ -54,12 +51,41 @@ export class Engine {
       [Config.CONTEXT_LENGTH, sizes.contextLength],
       [Config.MAX_ROWS, sizes.maxRows],
       [Config.MAX_OUTPUTS, sizes.maxOutputs],
-      [Config.RMS_EPS, config.rmsEps],
-      [Config.ROPE_BASE, config.ropeBase],
+      [Config.NORM_EPS, config.normEps],
+      [Config.N_ROPES, config.ropes.length],
+      [Config.OPTIONS, optionBits(config)],
+      [Config.EMBEDDING_SCALE, config.embeddingScale],
+      [Config.RESIDUAL_SCALE, config.residualScale],
+      [Config.ATTENTION_SCALE, config.attentionScale],
+      [Config.ATTENTION_SOFTCAP, config.attentionSoftcap],
+      [Config.LOGIT_SCALE, config.logitScale],
+      [Config.LOGIT_SOFTCAP, config.logitSoftcap],
+      [Config.SOURCE_KV_HEADS, config.sourceKvHeads],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");
+    this.#setLayersAndRopes();
     this.runtime.check(exports.layoutRunState(stagingBytes), "layout of the run state");
+  }
+
+  #setLayersAndRopes(): void {
+    const { exports } = this.runtime;
+    const { layers, ropes } = this.config;
+    layers.forEach(({ window, rope }, i) => {
+      this.runtime.check(exports.setLayer(i, LayerField.WINDOW, window), "a layer's window");
+      this.runtime.check(exports.setLayer(i, LayerField.ROPE, rope), "a layer's rotation");
+    });
+    ropes.forEach((rope, i) => {
+      const fields: readonly (readonly [RopeField, number])[] = [
+        [RopeField.BASE, rope.base],
+        [RopeField.FACTOR, rope.factor],
+        [RopeField.ORIGINAL_CONTEXT, rope.originalContext],
+        [RopeField.BETA_FAST, rope.betaFast],
+        [RopeField.BETA_SLOW, rope.betaSlow],
+        [RopeField.MAGNITUDE, rope.magnitude],
+      ];
+      for (const [field, value] of fields) this.runtime.check(exports.setRope(i, field, value), "rotation table");
+    });
   }
 
   /** A fresh session's address. @throws ThimbleError out_of_memory */
@@ -79,7 +105,7 @@ export class Engine {
     let pages = 0;
     for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens);
     if (pages <= exports.poolFreePages()) return;
-    const slab = config.nLayers * config.nKvHeads * Math.ceil(SLAB_TOKENS / Size.PAGE_SLOTS);
+    const slab = cachePages(config, FIRST_TOKENS);
     if (exports.poolReserve(Math.max(pages, slab)) || exports.poolReserve(pages)) return;
     throw new ThimbleError("out_of_memory", "no memory for the keys and values of more tokens", {
       needed: pages * Size.PAGE_SLOTS * (config.keyDim + config.valueDim) * 4,
@@ -142,4 +168,13 @@ export class Engine {
     const { exports } = this.runtime;
     return exports.logSumExp(exports.logitsAddress(output), this.config.vocabSize) - this.logits(output)[token]!;
   }
+}
+
+function optionBits({ norm, parallel, activation, queryGrouping }: ModelConfig): number {
+  return (
+    (norm === "layer" ? Option.LAYER_NORM : 0) |
+    (parallel ? Option.PARALLEL : 0) |
+    (activation === "gelu" ? Option.GELU : 0) |
+    (queryGrouping === "key_norm" ? Option.KEY_DRIVEN : 0)
+  );
 }

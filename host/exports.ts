@@ -3,7 +3,16 @@
  * test/host/exports.test.ts holds this file against the declarations the compiler generates.
  * @module
  */
-import type { Config, Form, Norm, Slot, Status, TensorType } from "../assembly/memory/status.ts";
+import type {
+  Config,
+  Form,
+  LayerField,
+  RopeField,
+  Slot,
+  Status,
+  TensorType,
+  Vector,
+} from "../assembly/memory/status.ts";
 
 export interface EngineExports {
   readonly memory: WebAssembly.Memory;
@@ -13,12 +22,17 @@ export interface EngineExports {
   arenaBytes(): number;
   setConfig(field: Config, value: number): Status;
   layoutRecords(): Status;
+  /** After `layoutRecords`. */
+  setLayer(index: number, field: LayerField, value: number): Status;
+  setRope(index: number, field: RopeField, value: number): Status;
   /** Run state; it is the staging buffer, of at least `stagingBytes`, until `finishLoad`. */
   layoutRunState(stagingBytes: number): Status;
   stagingAddress(): number;
   stagingSize(): number;
   finishLoad(): void;
-  normAddress(norm: Norm, layer: number): number;
+  /** Address of a new vector of f32, 0 when memory is out. */
+  vectorAlloc(vector: Vector, layer: number, length: number): number;
+  biasAlloc(slot: Slot, layer: number, length: number): number;
   linearAddress(slot: Slot, layer: number): number;
   /** Address of the first tile, 0 when memory is out. */
   linearAlloc(address: number, form: Form, nRows: number, nCols: number): number;
@@ -30,7 +44,8 @@ export interface EngineExports {
   /** Address of a fresh session, 0 when memory is out. */
   sessionOpen(): number;
   sessionClose(address: number): void;
-  sessionTruncate(address: number, length: number): void;
+  /** The new length: less than asked for where a window has given back what it would need. */
+  sessionTruncate(address: number, length: number): number;
   sessionLength(address: number): number;
   /** Pages a session holds. */
   sessionPages(address: number): number;

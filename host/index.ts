@@ -2,7 +2,7 @@
  * Thimble's core: everything that does not depend on a host. A binding supplies a `Platform` and a `loadModel` of its own.
  * @module
  */
-export type { ModelConfig } from "./architecture.ts";
+
 export type { MemoryPlan } from "./budget.ts";
 export type { ChatMessage } from "./chat.ts";
 export type { RowRequest } from "./engine.ts";
@@ -13,6 +13,7 @@ export type { GgufHeader, TensorInfo } from "./header.ts";
 export { openUrl, type UrlOptions } from "./http-source.ts";
 export type { LoadOptions } from "./load-engine.ts";
 export { loadFrom, type Model, type ModelStats } from "./model.ts";
+export type { LayerConfig, ModelConfig } from "./model-config.ts";
 export { type PerplexityOptions, type PerplexityResult, perplexity } from "./perplexity.ts";
 export type { Platform, Variant } from "./platform.ts";
 export type { Sampled, TokenLogprob } from "./sampler.ts";

@@ -51,10 +51,21 @@ export async function loadEngine(
   header: GgufHeader,
   options: LoadOptions = {},
 ): Promise<LoadedEngine> {
+  options.signal?.throwIfAborted();
+  const architecture = describeModel(header, { contextLength: options.contextLength });
+  return loadDescribed(platform, source, header, architecture, options);
+}
+
+/** `loadEngine` for a model that is described already. */
+export async function loadDescribed(
+  platform: Platform,
+  source: ByteSource,
+  header: GgufHeader,
+  architecture: Architecture,
+  options: LoadOptions = {},
+): Promise<LoadedEngine> {
   const { signal, onProgress } = options;
-  signal?.throwIfAborted();
   const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
-  const architecture = describeModel(header);
   checkTypes(header, architecture);
   const sizes = runSizes(architecture, options);
   checkProportion(header, architecture, activations, sizes);

@@ -2,7 +2,7 @@
  * A loaded model: weights in WebAssembly memory, tokenizer, chat template, and the sessions that share them.
  * @module
  */
-import type { ModelConfig } from "./architecture.ts";
+
 import type { MemoryPlan } from "./budget.ts";
 import { type ChatMessage, type ChatTemplate, createChatTemplate, encodeChat } from "./chat.ts";
 import { createDetokenizer } from "./detokenizer.ts";
@@ -12,6 +12,7 @@ import { readHeader } from "./gguf.ts";
 import type { GgufHeader } from "./header.ts";
 import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 import { metadataString } from "./metadata.ts";
+import type { ModelConfig } from "./model-config.ts";
 import type { Platform, Variant } from "./platform.ts";
 import { Session } from "./session.ts";
 import type { ByteSource } from "./source.ts";

@@ -97,14 +97,14 @@ export class TokenSession {
     this.#checkIds(ids);
     this.#check(options.signal);
     const { contextLength, maxRows } = this.#engine.sizes;
-    const reused = Math.min(commonPrefix(this.#cached, ids), ids.length - 1);
+    let reused = Math.min(commonPrefix(this.#cached, ids), ids.length - 1);
     const completionIds: number[] = [];
     let finishReason: FinishReason = "length";
     let isComplete = false;
     this.#busy = true;
     const start = this.#host.now();
     try {
-      this.#truncate(reused);
+      reused = this.#truncate(reused);
       const history = [...ids];
       // Logits are sampled before the next pause: another session may use the engine then.
       const sample = (): Sampled =>
@@ -180,9 +180,10 @@ export class TokenSession {
     );
   }
 
-  #truncate(length: number): void {
-    this.#engine.runtime.exports.sessionTruncate(this.#address, length);
-    this.#cached.length = Math.min(this.#cached.length, length);
+  /** The length it could go back to: layers with a sliding window may have to start again. */
+  #truncate(length: number): number {
+    this.#cached.length = this.#engine.runtime.exports.sessionTruncate(this.#address, length);
+    return this.#cached.length;
   }
 
   /** Appends tokens to the cache; with `wantLogits`, output 0 has the logits of the last one. */

@@ -3,13 +3,14 @@
  * go on. Tensors come in file order, so that a one-way stream works, and no byte of them exists twice.
  * @module
  */
-import { Form, type Norm, Size, type Slot, TensorType } from "../assembly/memory/status.ts";
-import type { Architecture, TensorPlace } from "./architecture.ts";
+import { Form, Size, TensorType } from "../assembly/memory/status.ts";
+import type { Architecture } from "./architecture.ts";
 import { rowGroup } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
 import { checkEnd, type GgufHeader, type TensorInfo } from "./header.ts";
 import type { Runtime } from "./runtime.ts";
 import type { ByteSource } from "./source.ts";
+import type { TensorPart } from "./tensor-places.ts";
 import { type ActivationMode, COMPUTABLE_TYPES, packedBytes, weightForm } from "./weight-form.ts";
 
 export interface LoadProgress {
@@ -38,8 +39,8 @@ export function checkTypes(header: GgufHeader, model: Architecture): void {
         { file: header.file, name: typeName },
       );
     }
-    if (model.places.get(name)?.kind === "norm" && tensor.type !== TensorType.F32) {
-      throw new ThimbleError("unsupported_type", `norm "${name}" has type ${typeName}; it must be F32`, {
+    if (model.places.get(name)?.isMatrix === false && tensor.type !== TensorType.F32) {
+      throw new ThimbleError("unsupported_type", `vector "${name}" has type ${typeName}; it must be F32`, {
         file: header.file,
         name: typeName,
       });
@@ -69,25 +70,37 @@ export async function loadWeights(loading: Loading, model: Architecture): Promis
     options.onProgress?.({ loaded, total });
   };
   for (const tensor of header.tensors) {
-    const place = model.places.get(tensor.name)!;
-    if (place.kind === "norm") await loadNorm(loading, tensor, place);
-    else await loadMatrix(loading, tensor, place, report);
-    if (place.kind === "norm") report(tensor.bytes);
+    const { isMatrix, parts } = model.places.get(tensor.name)!;
+    let first = 0;
+    for (const part of parts) {
+      if (isMatrix) await loadMatrix(loading, tensor, part, first, report);
+      else if (part.kind !== "unused") await loadVector(loading, tensor, part, first);
+      first += part.length;
+    }
+    if (!isMatrix) report(tensor.bytes);
   }
   if (model.tied) runtime.exports.tieOutput();
   runtime.exports.finishLoad();
 }
 
-async function loadNorm(loading: Loading, tensor: TensorInfo, place: TensorPlace): Promise<void> {
+/** A vector is packed as a matrix of one column: that leaves its values in order, or permutes them as it does rows. */
+async function loadVector(loading: Loading, tensor: TensorInfo, part: TensorPart, first: number): Promise<void> {
   const { exports } = loading.runtime;
+  const { length, layer, permute } = part;
+  const before = exports.arenaBytes() >>> 0;
+  let address = 0;
+  if (part.kind === "vector") address = exports.vectorAlloc(part.vector, layer, length) >>> 0;
+  else if (part.kind === "bias") address = exports.biasAlloc(part.slot, layer, length) >>> 0;
+  if (address === 0) throw noMemory(loading, tensor, before + length * 4);
   const staging = await stage(loading, tensor, 0, 1);
-  exports.dequantizeRow(exports.normAddress(place.slot as Norm, place.layer), staging, TensorType.F32, tensor.columns);
+  exports.packRows(address, staging + first * 4, TensorType.F32, length, 1, permute);
 }
 
 async function loadMatrix(
   loading: Loading,
   tensor: TensorInfo,
-  place: TensorPlace,
+  part: TensorPart,
+  first: number,
   report: (bytes: number) => void,
 ): Promise<void> {
   const { runtime, header, options } = loading;
@@ -95,13 +108,13 @@ async function loadMatrix(
   const rowBytes = tensor.bytes / tensor.rows;
   const type = tensor.type as number;
   const floatBytes = options.activations === "f32" && type !== TensorType.F32 ? tensor.columns * 4 : 0;
-  const group = rowGroup(place.permute);
+  const group = rowGroup(part.permute);
   const room = Math.min(exports.stagingSize() >>> 0, Math.max(BATCH_BYTES, group * (rowBytes + floatBytes)));
   const batch = Math.floor(room / (rowBytes + floatBytes) / group) * group;
-  const { address, tileBytes } = allocate(loading, tensor, place);
-  for (let row = 0; row < tensor.rows; row += batch) {
-    const rows = Math.min(batch, tensor.rows - row);
-    let from = await stage(loading, tensor, row, rows);
+  const { address, tileBytes } = allocate(loading, tensor, part);
+  for (let row = 0; row < part.length; row += batch) {
+    const rows = Math.min(batch, part.length - row);
+    let from = await stage(loading, tensor, first + row, rows);
     if (floatBytes > 0) {
       const floats = from + Math.ceil((rows * rowBytes) / 4) * 4;
       for (let r = 0; r < rows; ++r) {
@@ -111,7 +124,7 @@ async function loadMatrix(
     }
     const to = address + (row / Size.TILE_ROWS) * tileBytes;
     const packedType = floatBytes > 0 ? TensorType.F32 : type;
-    if (!exports.packRows(to, from, packedType, rows, tensor.columns, place.permute)) {
+    if (!exports.packRows(to, from, packedType, rows, tensor.columns, part.permute)) {
       throw new ThimbleError("malformed_file", `tensor "${tensor.name}" has a scale or weight that is not finite`, {
         file: header.file,
         name: tensor.name,
@@ -139,18 +152,21 @@ async function stage(loading: Loading, tensor: TensorInfo, row: number, rows: nu
   });
 }
 
-function allocate(loading: Loading, tensor: TensorInfo, place: TensorPlace): { address: number; tileBytes: number } {
+function allocate(loading: Loading, tensor: TensorInfo, part: TensorPart): { address: number; tileBytes: number } {
   const { exports } = loading.runtime;
+  if (part.kind !== "matrix") throw new Error(`"${tensor.name}" is no matrix`);
   const form = weightForm(tensor.type, loading.options.activations) ?? Form.F32;
-  const record = exports.linearAddress(place.slot as Slot, place.layer);
+  const record = exports.linearAddress(part.slot, part.layer);
   const before = exports.arenaBytes() >>> 0;
-  const address = exports.linearAlloc(record, form, tensor.rows, tensor.columns) >>> 0;
-  if (address === 0) {
-    throw new ThimbleError("out_of_memory", `no memory for tensor "${tensor.name}"`, {
-      file: loading.header.file,
-      needed: before + packedBytes(form, tensor.rows, tensor.columns),
-      available: exports.memory.buffer.byteLength,
-    });
-  }
+  const address = exports.linearAlloc(record, form, part.length, tensor.columns) >>> 0;
+  if (address === 0) throw noMemory(loading, tensor, before + packedBytes(form, part.length, tensor.columns));
   return { address, tileBytes: packedBytes(form, Size.TILE_ROWS, tensor.columns) };
+}
+
+function noMemory({ runtime, header }: Loading, tensor: TensorInfo, needed: number): ThimbleError {
+  return new ThimbleError("out_of_memory", `no memory for tensor "${tensor.name}"`, {
+    file: header.file,
+    needed,
+    available: runtime.exports.memory.buffer.byteLength,
+  });
 }

@@ -3,9 +3,11 @@ import { HeadView } from "../memory/records";
 import { Size } from "../memory/status";
 import { writeSlot } from "./page";
 import { poolTake } from "./pool";
+import { dropHidden } from "./window";
 
 /** The caller has checked that a page is free (forward.ts, admit). */
 export function append(head: HeadView, key: usize, value: usize, keyDim: u32, valueDim: u32): void {
+  if (head.window != 0) dropHidden(head);
   const slot = head.length % Size.PAGE_SLOTS;
   if (slot == 0) {
     const page = poolTake();

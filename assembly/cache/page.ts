@@ -7,7 +7,15 @@
  *
  * Keys lie so that one f32x4 holds one dim of 4 slots (a score lane per slot); values so that one holds 4 dims of a slot.
  */
+import { HeadView } from "../memory/records";
 import { Size } from "../memory/status";
+
+/** The page that holds a slot. */
+// @ts-ignore: decorator
+@inline
+export function pageAt(head: HeadView, slot: u32): usize {
+  return load<u32>(head.pages + (<usize>((slot - head.base) / Size.PAGE_SLOTS) << 2));
+}
 
 // @ts-ignore: decorator
 @inline

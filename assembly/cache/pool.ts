@@ -4,7 +4,6 @@
  */
 import { arenaAlloc, arenaTouch } from "../memory/arena";
 import { engine } from "../memory/records";
-import { Size } from "../memory/status";
 
 /** Grows the pool until `n` pages are free. False when memory cannot grow; pages already won stay. */
 export function poolReserve(n: u32): bool {
@@ -53,9 +52,3 @@ export function poolFreePages(): u32 {
   return engine().nFreePages;
 }
 
-/** Pages that a head of `length` slots takes. */
-// @ts-ignore: decorator
-@inline
-export function pagesFor(length: u32): u32 {
-  return (length + Size.PAGE_SLOTS - 1) / Size.PAGE_SLOTS;
-}

@@ -1,26 +1,21 @@
 /**
  * Rotary position embedding on half-split pairs (i, i + d/2). https://arxiv.org/abs/2104.09864
  *
- *   angle_i = position * frequency_i (f64); cos and sin rounded once to f32
+ *   angle_i = position * frequency_i (f64; rope-frequencies.ts); cos and sin rounded once to f32
  *   x[i]' = x[i] cos_i - x[i + d/2] sin_i;   x[i + d/2]' = x[i + d/2] cos_i + x[i] sin_i
  *
- * d (the rotated dims) a multiple of 8. Angles of a row: d/2 cosines, then d/2 sines, f32.
+ * d (the rotated dims, the first of a head) a multiple of 8. Angles of a row: d/2 cosines, then d/2 sines, f32.
  */
-import { cosSin64, exp64, log64 } from "./double";
+import { RopeTable } from "../memory/records";
+import { cosSin64 } from "./double";
 
-/** frequency_i = base^(-2 i / d), f64 at out[0 .. d/2). */
-export function ropeFrequencies(out: usize, base: f64, d: u32): void {
-  const step = (-2 * log64(base)) / <f64>d;
-  for (let i: u32 = 0; i < d >> 1; ++i) store<f64>(out + (i << 3), exp64(<f64>i * step));
-}
-
-/** Cosines and sines of one position; `scratch` holds two f64. */
-export function ropeAngles(out: usize, frequencies: usize, position: u32, d: u32, scratch: usize): void {
+/** Cosines and sines of one position, times `magnitude`; `scratch` holds two f64. */
+export function ropeAngles(out: usize, table: RopeTable, position: u32, d: u32, scratch: usize): void {
   const half = d >> 1;
   for (let i: u32 = 0; i < half; ++i) {
-    cosSin64(scratch, <f64>position * load<f64>(frequencies + (i << 3)));
-    store<f32>(out + (i << 2), <f32>load<f64>(scratch));
-    store<f32>(out + ((half + i) << 2), <f32>load<f64>(scratch, 8));
+    cosSin64(scratch, <f64>position * load<f64>(table.frequencies + (i << 3)));
+    store<f32>(out + (i << 2), <f32>(load<f64>(scratch) * table.magnitude));
+    store<f32>(out + ((half + i) << 2), <f32>(load<f64>(scratch, 8) * table.magnitude));
   }
 }
 

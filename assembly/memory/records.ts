@@ -2,9 +2,9 @@
  * The structs that live in linear memory, all unmanaged and used through `changetype`. Every state that changes is in one
  * of them: globals are per instance, and a second worker's instantiation would overwrite static data.
  *
- *   arena:  | Engine | Layer x nLayers | norms | run state (staging while loading) | packed weights | session regions and page slabs ... |
+ *   arena:  | Engine | layers, matrices, RoPE tables | run state (staging while loading) | weights | sessions and page slabs ... |
  *
- * A session region:  | Session | HeadView x (nLayers x nKvHeads) | page addresses, maxPages u32 per head |
+ * A session region:  | Session | HeadView x nHeadViews | page addresses, u32, as many as each head can hold |
  */
 
 /** A packed weight matrix [nRows][nCols]; see kernels/pack.ts. */
@@ -18,39 +18,88 @@ export class Linear {
   nCols: u32;
   /** ceil(nRows / 8). */
   nTiles: u32;
+  /** f32 [nRows] added to the product, or 0. */
+  bias: usize;
   /** A low-rank adapter beside the weights, or 0. */
   adapter: usize;
 }
 
-/** A decoder layer: mixer options as data, chosen from metadata, never branched on inside a kernel. */
+/** A decoder layer: options as data, chosen from metadata, never branched on inside a kernel. */
 @unmanaged
 export class Layer {
-  /** f32 [hiddenDim]. */
+  // The first eight in the order of Vector; f32, or 0 where the layer leaves the step out.
+  /** [hiddenDim]. */
   attentionNorm: usize;
-  /** f32 [hiddenDim]. */
+  postAttentionNorm: usize;
   feedForwardNorm: usize;
+  postFeedForwardNorm: usize;
+  /** [queryNormDim], [keyNormDim]: keyDim for heads one by one, all heads' dims for the projection as a whole. */
+  queryNorm: usize;
+  keyNorm: usize;
+  /** [sourceKvHeads]. */
+  keyPool: usize;
+  valuePool: usize;
   /** Linear[7], in the order of Slot. */
   linears: usize;
+  /** RopeTable, or 0: no position in this layer (NoPE). */
+  rope: usize;
+  /** Index of the layer's first HeadView in a session. */
+  firstHead: u32;
   nHeads: u32;
   nKvHeads: u32;
+  /** KV heads that the projections give; the KV heads of the cache are weighted sums of equally many of them. */
+  sourceKvHeads: u32;
   keyDim: u32;
   valueDim: u32;
-  /** Sliding window in slots; 0: all. */
+  queryNormDim: u32;
+  keyNormDim: u32;
+  /** Sliding window in slots, the token itself included; 0: all. */
   window: u32;
+  /** Option bits. */
+  options: u32;
   /** What mixes tokens; 0: softmax attention. */
   mixer: u32;
   /** State of a recurrent mixer, or 0. */
   recurrentState: usize;
 }
 
-/** One KV head of one layer of one session: how many slots it holds and in which pages. Heads need not agree. */
+/** Rotation frequencies and the angles of the rows under way; see kernels/rope-frequencies.ts. */
+@unmanaged
+export class RopeTable {
+  /** f64 [ropeDim / 2]. */
+  frequencies: usize;
+  /** [rows][ropeDim]: cosines, then sines. */
+  angles: usize;
+  /** f32 [ropeDim / 2], or 0. */
+  divisors: usize;
+  spare: u32;
+  /** Factor of cosines and sines. */
+  magnitude: f64;
+  base: f64;
+  factor: f64;
+  originalContext: f64;
+  betaFast: f64;
+  betaSlow: f64;
+}
+
+/**
+ * One KV head of one layer of one session: which slots it holds and in which pages. Heads need not agree. Slots are
+ * numbered from the session's first token on; a head with a window has given the pages of slots before `base` back.
+ */
 @unmanaged
 export class HeadView {
-  /** Slots in use. */
+  /** Slots ever used: the number of the next one. */
   length: u32;
+  /** First slot of the first page; a multiple of 32. */
+  base: u32;
   nPages: u32;
-  /** u32 addresses of nPages pages, room for the capacity. */
+  /** u32 addresses of nPages pages, room for the most it can hold. */
   pages: usize;
+  /** Sliding window in slots; 0: all. */
+  window: u32;
+  spare: u32;
+  /** Sum of squares of all keys, for KEY_DRIVEN layers. */
+  keySquares: f64;
 }
 
 /** A sequence of tokens with its cache. */
@@ -62,10 +111,29 @@ export class Session {
   capacity: u32;
   /** Rows of the forward call under way, while it is being checked; else 0. */
   pending: u32;
-  /** HeadView[nLayers x nKvHeads]. */
+  /** HeadView[nHeadViews]. */
   heads: usize;
   /** The next free region while this one is free. */
   nextFree: usize;
+  spare: u32;
+}
+
+/** What attention over one KV head works on; see kernels/attend-f32.ts. */
+@unmanaged
+export class AttendTask {
+  head: HeadView;
+  /** Visible slots: [first, end). */
+  first: u32;
+  end: u32;
+  /** Query heads that share the KV head. */
+  nHeads: u32;
+  keyDim: u32;
+  valueDim: u32;
+  /** Factor of q.k. */
+  scale: f32;
+  /** cap tanh(s / cap) on scaled scores; 0: none. */
+  softcap: f32;
+  scratch: usize;
 }
 
 /** One row of a `forward` call. */
@@ -109,8 +177,22 @@ export class Engine {
   maxRows: u32;
   /** Most rows of a forward call that ask for an output. */
   maxOutputs: u32;
-  rmsEps: f32;
-  ropeBase: f32;
+  /** Factors and caps as Config names them. */
+  normEps: f32;
+  embeddingScale: f32;
+  residualScale: f32;
+  attentionScale: f32;
+  attentionSoftcap: f32;
+  logitScale: f32;
+  logitSoftcap: f32;
+  /** Option bits of all layers. */
+  options: u32;
+  sourceKvHeads: u32;
+  /** HeadViews of a session: KV heads over all layers. */
+  nHeadViews: u32;
+  nRopes: u32;
+  /** RopeTable[nRopes]. */
+  ropes: usize;
 
   /** Layer[nLayers]. */
   layers: usize;
@@ -138,11 +220,7 @@ export class Engine {
   up: usize;
   /** Output of a projection before it is added [rows][hiddenDim]. */
   projected: usize;
-  /** f64 [ropeDim / 2]. */
-  ropeFrequencies: usize;
-  /** [rows][ropeDim]: cosines, then sines. */
-  angles: usize;
-  /** Scores of a span for three heads [3][1024], and their span output [3][valueDim], running output, f64 scratch. */
+  /** AttendTask, then the scratch of attention and of small steps; see kernels/attend-f32.ts. */
   attention: usize;
   /** Normed hidden states of rows with an output [maxOutputs][hiddenDim]. */
   hidden: usize;
@@ -175,6 +253,18 @@ export function stride8(n: u32): u32 {
 @inline
 export function engine(): Engine {
   return changetype<Engine>((__heap_base + 63) & ~63);
+}
+
+// @ts-ignore: decorator
+@inline
+export function layerAt(e: Engine, index: u32): Layer {
+  return changetype<Layer>(e.layers + <usize>index * offsetof<Layer>());
+}
+
+// @ts-ignore: decorator
+@inline
+export function ropeAt(e: Engine, index: u32): RopeTable {
+  return changetype<RopeTable>(e.ropes + <usize>index * offsetof<RopeTable>());
 }
 
 /** 64 bytes behind the engine for one decoded weight block, while loading and looking up embeddings. */

@@ -81,7 +81,7 @@ export const enum TensorType {
   BF16 = 30,
 }
 
-/** Fields of the engine that the host sets once before `layoutModel`. */
+/** Fields of the engine that the host sets once, before `layoutRecords`. */
 export const enum Config {
   N_LAYERS = 0,
   HIDDEN_DIM = 1,
@@ -95,8 +95,57 @@ export const enum Config {
   CONTEXT_LENGTH = 9,
   MAX_ROWS = 10,
   MAX_OUTPUTS = 11,
-  RMS_EPS = 12,
-  ROPE_BASE = 13,
+  NORM_EPS = 12,
+  /** RoPE tables: 1, or 2 where some layers rotate by other angles. */
+  N_ROPES = 13,
+  /** Sum of Option bits, the same for all layers. */
+  OPTIONS = 14,
+  /** Factor of embeddings; a row's own vector is taken as it is. */
+  EMBEDDING_SCALE = 15,
+  /** Factor of a branch before it is added to the residual stream. */
+  RESIDUAL_SCALE = 16,
+  /** Factor of q.k; 0: 1 / sqrt(keyDim). */
+  ATTENTION_SCALE = 17,
+  /** s -> cap tanh(s / cap) on scores, and on logits; 0: none. */
+  ATTENTION_SOFTCAP = 18,
+  LOGIT_SCALE = 19,
+  LOGIT_SOFTCAP = 20,
+  /** KV heads that the projections give, before they are pooled to N_KV_HEADS. */
+  SOURCE_KV_HEADS = 21,
+}
+
+/** What a layer does differently. */
+export const enum Option {
+  /** LayerNorm in place of RMSNorm. */
+  LAYER_NORM = 1,
+  /** Attention and feed-forward read the same normed input and are added side by side. */
+  PARALLEL = 2,
+  /** GELU (tanh form) in place of SiLU in the feed-forward. */
+  GELU = 4,
+  /** Query heads go to KV heads by the norms of their keys; else evenly. */
+  KEY_DRIVEN = 8,
+}
+
+/** Fields of one layer. */
+export const enum LayerField {
+  /** Sliding window in slots, the token itself included; 0: all. */
+  WINDOW = 0,
+  /** RoPE table of the layer; -1: none (NoPE). */
+  ROPE = 1,
+}
+
+/** Fields of a RoPE table. */
+export const enum RopeField {
+  BASE = 0,
+  /** Positions are divided by it where a frequency is interpolated; 1: nowhere. */
+  FACTOR = 1,
+  /** Context the model was trained for before scaling, tokens: YaRN; 0: every frequency is interpolated. */
+  ORIGINAL_CONTEXT = 2,
+  /** Rotations within the original context above which YaRN extrapolates, and below which it interpolates. */
+  BETA_FAST = 3,
+  BETA_SLOW = 4,
+  /** Factor of cosines and sines, before YaRN's own. */
+  MAGNITUDE = 5,
 }
 
 /** The matrices of the model: a layer's seven, then the two outside any layer. */
@@ -112,11 +161,21 @@ export const enum Slot {
   OUTPUT = 8,
 }
 
-/** The norm vectors. */
-export const enum Norm {
-  ATTENTION = 0,
-  FEED_FORWARD = 1,
-  FINAL = 2,
+/** The vectors of a layer, then those outside any. A layer leaves out the step whose vector it does not have. */
+export const enum Vector {
+  ATTENTION_NORM = 0,
+  POST_ATTENTION_NORM = 1,
+  FEED_FORWARD_NORM = 2,
+  POST_FEED_FORWARD_NORM = 3,
+  /** One head's weights, used for all, or those of the whole projection. */
+  QUERY_NORM = 4,
+  KEY_NORM = 5,
+  /** A weight for each KV head of the projection. */
+  KEY_POOL = 6,
+  VALUE_POOL = 7,
+  FINAL_NORM = 8,
+  /** Divisors of the first RoPE table's frequencies, ropeDim / 2. */
+  ROPE_DIVISORS = 9,
 }
 
 /** Bits of a row's flags. */

@@ -1,24 +1,29 @@
 /**
  * The forward pass: embed -> layers (norm, attention, add, norm, feed-forward, add) -> norm -> logits. One entry for decode,
- * prefill, several sessions at once, perplexity: rows say what they are and what they want. Nothing allocates here.
+ * prefill, several sessions at once, perplexity: rows say what they are and what they want. What families do differently
+ * is data: factors of 1, vectors that are not there, options of a layer. Nothing allocates here.
  */
-import { headOf } from "../cache/session";
-import { addRow } from "../kernels/add";
+import { sessionPagesNeeded } from "../cache/session";
+import { addScaled } from "../kernels/add";
 import { unpackRow } from "../kernels/pack";
-import { rmsNorm } from "../kernels/rmsnorm";
 import { ropeAngles } from "../kernels/rope";
-import { swiglu } from "../kernels/swiglu";
-import { Engine, engine, Layer, Linear, Session } from "../memory/records";
-import { RowFlag, Size, Slot, Status } from "../memory/status";
+import { scaleRow } from "../kernels/scale";
+import { softcapRow } from "../kernels/softcap";
+import { Engine, engine, Layer, layerAt, Linear, ropeAt, Session } from "../memory/records";
+import { Option, RowFlag, Slot, Status } from "../memory/status";
 import { attention, rowAt } from "./attention";
-import { layerAt, linearAt } from "./layout";
+import { feedForward } from "./feed-forward";
+import { linearAt, smallScratch } from "./layout";
 import { linear, linearFrom, newInput } from "./linear";
+import { norm } from "./norm";
 
-/** Pages that the next row of a session takes, `pending` rows of this call coming before it. */
-function pagesOfRow(e: Engine, session: Session): u32 {
-  let pages: u32 = 0;
-  for (let i: u32 = 0; i < e.nLayers * e.nKvHeads; ++i) {
-    if ((headOf(session, i).length + session.pending) % Size.PAGE_SLOTS == 0) pages += 1;
+/** Pages that the rows of this call can need; `pending` of every session is 0 afterwards. */
+function pagesOfRows(e: Engine, nRows: u32): u64 {
+  let pages: u64 = 0;
+  for (let r: u32 = 0; r < nRows; ++r) {
+    const session = changetype<Session>(rowAt(e, r).session);
+    if (session.pending != 0) pages += sessionPagesNeeded(changetype<usize>(session), session.pending);
+    session.pending = 0;
   }
   return pages;
 }
@@ -28,7 +33,6 @@ function admit(e: Engine, nRows: u32): Status {
   if (nRows == 0 || nRows > e.maxRows) return Status.TOO_MANY_ROWS;
   let status: Status = Status.OK;
   let outputs: u32 = 0;
-  let pages: u32 = 0;
   for (let r: u32 = 0; r < nRows; ++r) changetype<Session>(rowAt(e, r).session).pending = 0;
   for (let r: u32 = 0; r < nRows && status == Status.OK; ++r) {
     const row = rowAt(e, r);
@@ -37,10 +41,9 @@ function admit(e: Engine, nRows: u32): Status {
     else if (row.position != session.nextPosition + session.pending || row.position >= session.capacity)
       status = Status.BAD_POSITION;
     else if (row.flags != 0 && ++outputs > e.maxOutputs) status = Status.TOO_MANY_ROWS;
-    pages += pagesOfRow(e, session);
     session.pending += 1;
   }
-  return status == Status.OK && pages > e.nFreePages ? Status.NO_PAGE : status;
+  return status == Status.OK && pagesOfRows(e, nRows) > e.nFreePages ? Status.NO_PAGE : status;
 }
 
 /** Inputs of the first layer and the rotation angles of every row. */
@@ -51,31 +54,49 @@ function embed(e: Engine, nRows: u32): void {
     const row = rowAt(e, r);
     const x = e.x + r * stride;
     if (row.vector != 0) memory.copy(x, row.vector, e.hiddenDim << 2);
-    else unpackRow(x, embedding.data, embedding.form, row.token, e.hiddenDim);
-    const angles = e.angles + ((<usize>r * e.ropeDim) << 2);
-    ropeAngles(angles, e.ropeFrequencies, row.position, e.ropeDim, e.attention);
+    else {
+      unpackRow(x, embedding.data, embedding.form, row.token, e.hiddenDim);
+      if (e.embeddingScale != 1) scaleRow(x, e.hiddenDim, e.embeddingScale);
+    }
+    for (let i: u32 = 0; i < e.nRopes; ++i) {
+      const table = ropeAt(e, i);
+      ropeAngles(table.angles + ((<usize>r * e.ropeDim) << 2), table, row.position, e.ropeDim, smallScratch(e));
+    }
   }
 }
 
+/** engine.h = norm of the residual stream. */
 function normRows(e: Engine, weight: usize, nRows: u32): void {
   const stride: usize = e.hiddenDim << 2;
-  for (let r: u32 = 0; r < nRows; ++r) rmsNorm(e.h + r * stride, e.x + r * stride, weight, e.hiddenDim, e.rmsEps);
+  for (let r: u32 = 0; r < nRows; ++r) norm(e, e.h + r * stride, e.x + r * stride, weight, e.hiddenDim);
   newInput();
 }
 
-/** x += projected. */
-function addProjected(e: Engine, nRows: u32): void {
+/** x += residualScale * norm(projected), the norm only where the layer has its weights. */
+function addBranch(e: Engine, weight: usize, nRows: u32): void {
   const stride: usize = e.hiddenDim << 2;
-  for (let r: u32 = 0; r < nRows; ++r) addRow(e.x + r * stride, e.projected + r * stride, e.hiddenDim);
+  for (let r: u32 = 0; r < nRows; ++r) {
+    const branch = e.projected + r * stride;
+    if (weight != 0) norm(e, branch, branch, weight, e.hiddenDim);
+    addScaled(e.x + r * stride, branch, e.hiddenDim, e.residualScale);
+  }
 }
 
-/** engine.h -> down(silu(gate h) * up h) in engine.projected. */
-function feedForward(e: Engine, layer: Layer, nRows: u32): void {
-  linear(e.gate, linearAt(layer.linears, Slot.GATE), nRows);
-  linear(e.up, linearAt(layer.linears, Slot.UP), nRows);
-  swiglu(e.gate, e.up, nRows * e.ffnDim);
-  newInput();
-  linearFrom(e.projected, linearAt(layer.linears, Slot.DOWN), e.gate, nRows);
+/** A parallel layer runs its feed-forward first: attention overwrites engine.h. */
+function runLayer(e: Engine, layer: Layer, nRows: u32): void {
+  const isParallel = (layer.options & Option.PARALLEL) != 0;
+  normRows(e, layer.attentionNorm, nRows);
+  if (isParallel) {
+    feedForward(e, layer, nRows);
+    addBranch(e, layer.postFeedForwardNorm, nRows);
+  }
+  attention(e, layer, nRows);
+  linear(e.projected, linearAt(layer.linears, Slot.OUT), nRows);
+  addBranch(e, layer.postAttentionNorm, nRows);
+  if (isParallel) return;
+  normRows(e, layer.feedForwardNorm, nRows);
+  feedForward(e, layer, nRows);
+  addBranch(e, layer.postFeedForwardNorm, nRows);
 }
 
 /** Final norm of the rows that asked for something, and logits for those that asked for them; outputs in row order. */
@@ -87,12 +108,16 @@ function finish(e: Engine, nRows: u32): void {
     const flags = rowAt(e, r).flags;
     if (flags == 0) continue;
     if (flags & RowFlag.LOGITS) wantLogits = true;
-    rmsNorm(e.hidden + n * stride, e.x + r * stride, e.finalNorm, e.hiddenDim, e.rmsEps);
+    norm(e, e.hidden + n * stride, e.x + r * stride, e.finalNorm, e.hiddenDim);
     n += 1;
   }
   if (!wantLogits) return;
   newInput();
-  linearFrom(e.logits, changetype<Linear>(e.output), e.hidden, n);
+  const output = changetype<Linear>(e.output);
+  linearFrom(e.logits, output, e.hidden, n);
+  const size = n * (output.nTiles << 3);
+  if (e.logitScale != 1) scaleRow(e.logits, size, e.logitScale);
+  if (e.logitSoftcap != 0) softcapRow(e.logits, size, e.logitSoftcap);
 }
 
 /** Runs rows 0 .. nRows of engine.rows. On any status but OK the sessions are as before. */
@@ -101,16 +126,7 @@ export function forward(nRows: u32): Status {
   const status = admit(e, nRows);
   if (status != Status.OK) return status;
   embed(e, nRows);
-  for (let i: u32 = 0; i < e.nLayers; ++i) {
-    const layer = layerAt(e, i);
-    normRows(e, layer.attentionNorm, nRows);
-    attention(e, layer, i, nRows);
-    linear(e.projected, linearAt(layer.linears, Slot.OUT), nRows);
-    addProjected(e, nRows);
-    normRows(e, layer.feedForwardNorm, nRows);
-    feedForward(e, layer, nRows);
-    addProjected(e, nRows);
-  }
+  for (let i: u32 = 0; i < e.nLayers; ++i) runLayer(e, layerAt(e, i), nRows);
   finish(e, nRows);
   for (let r: u32 = 0; r < nRows; ++r) changetype<Session>(rowAt(e, r).session).nextPosition += 1;
   return Status.OK;

@@ -1,42 +1,15 @@
 /**
- * Lays the model out in the arena: configuration, records, run state. The host sets the configuration, allocates and packs
- * the matrices, then asks for the run state; host/budget.ts computes the same sums without memory, and a test holds them
- * equal.
+ * Lays the model out in the arena: records, run state, and on demand each matrix and vector. The host sets the
+ * configuration (configure.ts), asks for records and run state, then allocates and packs the weights; host/budget.ts
+ * computes the same sums without memory, and a test holds them equal.
  */
 import { pageBytes } from "../cache/page";
 import { ATTEND_SCRATCH } from "../kernels/attend-f32";
 import { tileBytes } from "../kernels/pack";
-import { ropeFrequencies } from "../kernels/rope";
+import { ropeFrequencies } from "../kernels/rope-frequencies";
 import { arenaAlloc } from "../memory/arena";
-import { Engine, engine, Layer, Linear, stride8 } from "../memory/records";
-import { Config, Form, Norm, Size, Slot, Status } from "../memory/status";
-
-export function setConfig(field: Config, value: f64): Status {
-  const e = engine();
-  const n = <u32>value;
-  if (field == Config.N_LAYERS) e.nLayers = n;
-  else if (field == Config.HIDDEN_DIM) e.hiddenDim = n;
-  else if (field == Config.FFN_DIM) e.ffnDim = n;
-  else if (field == Config.N_HEADS) e.nHeads = n;
-  else if (field == Config.N_KV_HEADS) e.nKvHeads = n;
-  else if (field == Config.KEY_DIM) e.keyDim = n;
-  else if (field == Config.VALUE_DIM) e.valueDim = n;
-  else if (field == Config.ROPE_DIM) e.ropeDim = n;
-  else if (field == Config.VOCAB_SIZE) e.vocabSize = n;
-  else if (field == Config.CONTEXT_LENGTH) e.contextLength = n;
-  else if (field == Config.MAX_ROWS) e.maxRows = n;
-  else if (field == Config.MAX_OUTPUTS) e.maxOutputs = n;
-  else if (field == Config.RMS_EPS) e.rmsEps = <f32>value;
-  else if (field == Config.ROPE_BASE) e.ropeBase = <f32>value;
-  else return Status.BAD_ARGUMENT;
-  return Status.OK;
-}
-
-// @ts-ignore: decorator
-@inline
-export function layerAt(e: Engine, index: u32): Layer {
-  return changetype<Layer>(e.layers + <usize>index * offsetof<Layer>());
-}
+import { AttendTask, Engine, engine, Layer, layerAt, Linear, ropeAt, RopeTable, stride8 } from "../memory/records";
+import { Form, Size, Slot, Status, Vector } from "../memory/status";
 
 // @ts-ignore: decorator
 @inline
@@ -44,34 +17,65 @@ export function linearAt(base: usize, slot: u32): Linear {
   return changetype<Linear>(base + <usize>slot * offsetof<Linear>());
 }
 
-/** Records of the layers and of the matrices, and the norm vectors; after the configuration, before any matrix. */
+/** 64 bytes and a word for each KV head, between the attention task and its scratch. */
+// @ts-ignore: decorator
+@inline
+export function smallScratch(e: Engine): usize {
+  return e.attention + Size.ALIGN;
+}
+
+/** Records of the layers, of the matrices and of the RoPE tables; after the configuration, before anything else. */
 export function layoutRecords(): Status {
   const e = engine();
-  const normBytes = <u64>e.hiddenDim << 2;
   e.layers = arenaAlloc(<u64>e.nLayers * offsetof<Layer>());
   const linears = arenaAlloc((<u64>e.nLayers * 7 + 2) * offsetof<Linear>());
-  const norms = arenaAlloc((<u64>e.nLayers * 2 + 1) * normBytes);
+  e.ropes = arenaAlloc(<u64>e.nRopes * offsetof<RopeTable>());
   if (e.exhausted) return Status.OUT_OF_MEMORY;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
-    layer.attentionNorm = norms + <usize>(2 * i * normBytes);
-    layer.feedForwardNorm = layer.attentionNorm + <usize>normBytes;
     layer.linears = linears + <usize>i * 7 * offsetof<Linear>();
+    layer.rope = e.ropes;
+    layer.firstHead = i * e.nKvHeads;
     layer.nHeads = e.nHeads;
     layer.nKvHeads = e.nKvHeads;
+    layer.sourceKvHeads = e.sourceKvHeads;
     layer.keyDim = e.keyDim;
     layer.valueDim = e.valueDim;
+    layer.options = e.options;
   }
-  e.finalNorm = norms + <usize>(2 * <u64>e.nLayers * normBytes);
+  e.nHeadViews = e.nLayers * e.nKvHeads;
   e.embedding = linears + <usize>e.nLayers * 7 * offsetof<Linear>();
   e.output = e.embedding + offsetof<Linear>();
+  for (let i: u32 = 0; i < e.nRopes; ++i) {
+    const table = ropeAt(e, i);
+    table.magnitude = 1;
+    table.factor = 1;
+  }
   return Status.OK;
 }
 
-export function normAddress(norm: Norm, layer: u32): usize {
+/** Where a vector's address is kept. */
+function vectorField(e: Engine, vector: Vector, layer: u32): usize {
+  if (vector == Vector.FINAL_NORM) return changetype<usize>(e) + offsetof<Engine>("finalNorm");
+  if (vector == Vector.ROPE_DIVISORS) return e.ropes + offsetof<RopeTable>("divisors");
+  return changetype<usize>(layerAt(e, layer)) + (<usize>vector << 2);
+}
+
+/** Allocates a vector of f32; returns its address, 0 when memory is out. */
+export function vectorAlloc(vector: Vector, layer: u32, length: u32): usize {
   const e = engine();
-  if (norm == Norm.FINAL) return e.finalNorm;
-  return norm == Norm.ATTENTION ? layerAt(e, layer).attentionNorm : layerAt(e, layer).feedForwardNorm;
+  const address = arenaAlloc(<u64>length << 2);
+  store<usize>(vectorField(e, vector, layer), address);
+  if (vector == Vector.QUERY_NORM) layerAt(e, layer).queryNormDim = length;
+  if (vector == Vector.KEY_NORM) layerAt(e, layer).keyNormDim = length;
+  return address;
+}
+
+/** Allocates the bias of a matrix; returns its address, 0 when memory is out. */
+export function biasAlloc(slot: Slot, layer: u32, length: u32): usize {
+  const linear = changetype<Linear>(linearAddress(slot, layer));
+  linear.bias = arenaAlloc(<u64>length << 2);
+  return linear.bias;
 }
 
 /** The record of a matrix; `layer` counts for the first seven slots only. */
@@ -99,6 +103,11 @@ export function tieOutput(): void {
   memory.copy(e.output, e.embedding, offsetof<Linear>());
 }
 
+/** Bytes of the attention region before the task's scratch. */
+function taskOffset(e: Engine): usize {
+  return 2 * Size.ALIGN + ((<usize>e.nKvHeads << 2) | 63) + 1;
+}
+
 /**
  * Run state and tables, after the records and before the matrices. Until `finishLoad` the run state serves as the staging
  * buffer for file bytes, which therefore costs no memory of its own; `stagingBytes` is the least it must have.
@@ -108,6 +117,7 @@ export function layoutRunState(stagingBytes: u32): Status {
   const rows = <u64>e.maxRows;
   const hidden = <u64>e.hiddenDim;
   const attention = <u64>e.nHeads * e.valueDim;
+  const source = <u64>e.sourceKvHeads;
   const ffn = <u64>e.ffnDim;
   const widest = max<u64>(max<u64>(hidden, attention), ffn);
   const vocab = <u64>stride8(e.vocabSize);
@@ -117,14 +127,17 @@ export function layoutRunState(stagingBytes: u32): Status {
   e.h = arenaAlloc((rows * widest) << 2);
   e.activations = arenaAlloc(rows * ((widest + 31) / 32) * Size.ACTIVATION_BLOCK);
   e.q = arenaAlloc((rows * e.nHeads * e.keyDim) << 2);
-  e.k = arenaAlloc((rows * e.nKvHeads * e.keyDim) << 2);
-  e.v = arenaAlloc((rows * e.nKvHeads * e.valueDim) << 2);
+  e.k = arenaAlloc((rows * source * e.keyDim) << 2);
+  e.v = arenaAlloc((rows * source * e.valueDim) << 2);
   e.gate = arenaAlloc((rows * ffn) << 2);
   e.up = arenaAlloc((rows * ffn) << 2);
   e.projected = arenaAlloc((rows * hidden) << 2);
-  e.ropeFrequencies = arenaAlloc(<u64>e.ropeDim << 2);
-  e.angles = arenaAlloc((rows * e.ropeDim) << 2);
-  e.attention = arenaAlloc(ATTEND_SCRATCH + <u64>(3 * e.valueDim + 4) * 4 + 64);
+  for (let i: u32 = 0; i < e.nRopes; ++i) {
+    const table = ropeAt(e, i);
+    table.frequencies = arenaAlloc(<u64>e.ropeDim << 2);
+    table.angles = arenaAlloc((rows * e.ropeDim) << 2);
+  }
+  e.attention = arenaAlloc(taskOffset(e) + ATTEND_SCRATCH + 12 * <u64>e.valueDim);
   e.hidden = arenaAlloc((outputs * hidden) << 2);
   e.logits = arenaAlloc((outputs * vocab) << 2);
   e.scratch = arenaAlloc(vocab << 2);
@@ -143,7 +156,11 @@ export function layoutRunState(stagingBytes: u32): Status {
 export function finishLoad(): void {
   const e = engine();
   memory.fill(e.staging, 0, e.stagingBytes);
-  ropeFrequencies(e.ropeFrequencies, <f64>e.ropeBase, e.ropeDim);
+  for (let i: u32 = 0; i < e.nRopes; ++i) ropeFrequencies(ropeAt(e, i), e.ropeDim);
+  const task = changetype<AttendTask>(e.attention);
+  task.scale = e.attentionScale != 0 ? e.attentionScale : <f32>1 / sqrt<f32>(<f32>e.keyDim);
+  task.softcap = e.attentionSoftcap;
+  task.scratch = e.attention + taskOffset(e);
 }
 
 export function stagingAddress(): usize {

@@ -1,7 +1,8 @@
 /**
- * y = W x for any packed form: the only dispatch on the form of weights. The input is engine.h; quantized forms share one
+ * y = W x [+ bias] for any packed form: the only dispatch on the form of weights. The input is engine.h; quantized forms share one
  * quantization of it, made at the first need and dropped by `newInput`.
  */
+import { addRow } from "../kernels/add";
 import { gemmFloat, gemvFloat } from "../kernels/gemm-float";
 import { GEMM_TOKENS, gemmQuantized } from "../kernels/gemm-quantized";
 import { gemvQuantized } from "../kernels/gemv-quantized";
@@ -39,6 +40,12 @@ export function linear(out: usize, weights: Linear, nTokens: u32): void {
 
 /** The same from another input buffer; quantized forms still go through engine.activations. */
 export function linearFrom(out: usize, weights: Linear, x: usize, nTokens: u32): void {
+  multiply(out, weights, x, nTokens);
+  if (weights.bias == 0) return;
+  for (let t: u32 = 0; t < nTokens; ++t) addRow(out + ((<usize>t * weights.nTiles) << 5), weights.bias, weights.nTiles << 3);
+}
+
+function multiply(out: usize, weights: Linear, x: usize, nTokens: u32): void {
   const outStride = weights.nTiles << 5;
   if (!isQuantized(weights.form)) {
     let t: u32 = 0;

@@ -2,6 +2,7 @@
  * An inspection for people: framed tables on a terminal, bare columns elsewhere.
  * @module
  */
+import type { ModelConfig } from "../../host/model-config.ts";
 import type { Inspection } from "./inspect.ts";
 import { formatBytes, printText } from "./output.ts";
 import { shortenText } from "./summary.ts";
@@ -58,16 +59,24 @@ function overview(found: Inspection): Row[] {
   ];
   if (config === undefined || plan === undefined) return rows;
   const fixed = plan.weights + plan.runState + plan.session;
-  const full = fixed + plan.perToken * config.trainedContext;
+  const full = fixed + plan.context;
   return [
     ...rows,
     ["context", `${config.trainedContext} tokens`],
     ["layers", `${config.nLayers} of ${config.hiddenDim}, ${config.nHeads} heads, ${config.nKvHeads} KV heads`],
+    ...windows(config),
     [
       "memory",
       `${formatBytes(fixed)} and ${formatBytes(plan.perToken)} a token: ${formatBytes(full)} when the context is full`,
     ],
   ];
+}
+
+/** A row on sliding windows, where the model has them. */
+function windows({ layers }: ModelConfig): Row[] {
+  const sliding = layers.filter(({ window }) => window > 0);
+  if (sliding.length === 0) return [];
+  return [["sliding window", `${sliding[0]!.window} tokens in ${sliding.length} of ${layers.length} layers`]];
 }
 
 function printSection(title: string, head: readonly string[], aligns: readonly Align[], rows: readonly Row[]): void {

@@ -2,10 +2,11 @@
  * `thimble inspect`: what a file says of itself, and whether it can run here. Reads the header only, of any architecture.
  * @module
  */
-import { describeModel, type ModelConfig } from "../../host/architecture.ts";
+import { describeModel } from "../../host/architecture.ts";
 import { type MemoryPlan, planMemory } from "../../host/budget.ts";
 import { ThimbleError } from "../../host/errors.ts";
 import type { GgufHeader } from "../../host/header.ts";
+import type { ModelConfig } from "../../host/model-config.ts";
 import { createTokenizer } from "../../host/tokenizer.ts";
 import { checkTypes } from "../../host/weights.ts";
 import { openFile, readHeader } from "../node/index.ts";

@@ -1,6 +1,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Form, RowFlag, Slot, Status } from "../../assembly/memory/status.ts";
+import { Form, RowFlag, Slot, Status, Vector } from "../../assembly/memory/status.ts";
 import { sameBits } from "../kernel/compare.ts";
 import { bells, draws } from "../kernel/values.ts";
 import { createEngine, HIDDEN_DIM, SMALL, VOCAB_SIZE } from "./engine.ts";
@@ -25,7 +25,9 @@ function createModel() {
     fill(exports.linearAlloc(exports.linearAddress(slot, 0), Form.F32, nRows, HIDDEN_DIM), nRows * HIDDEN_DIM, 0.5);
   }
   exports.tieOutput();
-  for (const norm of [0, 1, 2]) fill(exports.normAddress(norm, 0), HIDDEN_DIM, 1);
+  for (const norm of [Vector.ATTENTION_NORM, Vector.FEED_FORWARD_NORM, Vector.FINAL_NORM]) {
+    fill(exports.vectorAlloc(norm, 0, HIDDEN_DIM), HIDDEN_DIM, 1);
+  }
   exports.finishLoad();
   return {
     ...exports,

@@ -3,7 +3,7 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import { Config, Size } from "../../assembly/memory/status.ts";
+import { Config, LayerField, RopeField, Size } from "../../assembly/memory/status.ts";
 import { Instance, type Region } from "../kernel/instance.ts";
 
 export interface Shape {
@@ -17,6 +17,10 @@ export interface Shape {
   readonly slabBytes?: number;
   /** Rows, and rows with an output, of a forward call. */
   readonly maxRows?: number;
+  /** Option bits of all layers. */
+  readonly options?: number;
+  /** Sliding window of each layer; default none. */
+  readonly windows?: readonly number[];
 }
 
 /** One layer, one head each: what most tests need. */
@@ -28,7 +32,7 @@ export const VOCAB_SIZE = 16;
 
 export function createEngine(shape: Shape): Instance {
   const instance = new Instance(shape.slabBytes ?? 1 << 20);
-  const { layoutRecords, layoutRunState, setConfig } = instance.exports;
+  const { layoutRecords, layoutRunState, setConfig, setLayer, setRope } = instance.exports;
   const config: readonly (readonly [Config, number])[] = [
     [Config.N_LAYERS, shape.nLayers],
     [Config.HIDDEN_DIM, HIDDEN_DIM],
@@ -42,11 +46,20 @@ export function createEngine(shape: Shape): Instance {
     [Config.CONTEXT_LENGTH, shape.contextLength],
     [Config.MAX_ROWS, shape.maxRows ?? 1],
     [Config.MAX_OUTPUTS, shape.maxRows ?? 1],
-    [Config.RMS_EPS, 1e-5],
-    [Config.ROPE_BASE, 10000],
+    [Config.NORM_EPS, 1e-5],
+    [Config.N_ROPES, 1],
+    [Config.OPTIONS, shape.options ?? 0],
+    [Config.EMBEDDING_SCALE, 1],
+    [Config.RESIDUAL_SCALE, 1],
+    [Config.LOGIT_SCALE, 1],
+    [Config.SOURCE_KV_HEADS, shape.nKvHeads],
   ];
   for (const [field, value] of config) assert.is(setConfig(field, value), 0);
   assert.is(layoutRecords(), 0);
+  assert.is(setRope(0, RopeField.BASE, 10000), 0);
+  shape.windows?.forEach((window, layer) => {
+    assert.is(setLayer(layer, LayerField.WINDOW, window), 0);
+  });
   assert.is(layoutRunState(0), 0);
   return instance;
 }
@@ -61,16 +74,20 @@ export function pagesOf(length: number): number {
 }
 
 /** A HeadView record (assembly/memory/records.ts) outside any session, with room for `nPages`. */
-export function createHead(instance: Instance, nPages: number): Region {
+export function createHead(instance: Instance, nPages: number, window = 0): Region {
   const table = instance.output(nPages * 4);
-  const head = instance.output(12);
-  head.u32.set([0, 0, table.address]);
+  const head = instance.output(HEAD_BYTES);
+  head.u32.set([0, 0, 0, table.address, window, 0, 0, 0]);
   return head;
 }
 
+/** Bytes of a HeadView, and of the Session record before them. */
+export const HEAD_BYTES = 32;
+export const SESSION_BYTES = 24;
+
 /** Addresses of a head's pages; `head` is the address of its HeadView. */
 export function pagesAt(instance: Instance, head: number): number[] {
-  const [, nPages, table] = new Uint32Array(instance.exports.memory.buffer, head, 3);
+  const [, , nPages, table] = new Uint32Array(instance.exports.memory.buffer, head, 4);
   return Array.from(new Uint32Array(instance.exports.memory.buffer, table!, nPages));
 }
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { createEngine, pagesAt, pagesOf, type Shape, slotAt } from "./engine.ts";
+import { createEngine, HEAD_BYTES, pagesAt, pagesOf, SESSION_BYTES, type Shape, slotAt } from "./engine.ts";
 
 const test = suite("session");
 
@@ -14,7 +14,7 @@ function createCache(shape: Shape = SHAPE) {
   const { exports } = instance;
   const scratch = instance.output((shape.keyDim + shape.valueDim) * 4);
   const heads = shape.nLayers * shape.nKvHeads;
-  const headAt = (session: number, h: number) => session + 20 + 12 * h;
+  const headAt = (session: number, h: number) => session + SESSION_BYTES + HEAD_BYTES * h;
   return {
     instance,
     exports,
@@ -50,7 +50,7 @@ test("open: no tokens, no pages, room for the context; regions of sessions do no
   const { arenaBytes, sessionLength, sessionOpen, sessionPages, sessionPagesNeeded } = exports;
   const sessions = [sessionOpen(), sessionOpen(), sessionOpen()];
   const heads = nLayers * SHAPE.nKvHeads;
-  const bytes = 20 + heads * (12 + 4 * pagesOf(150));
+  const bytes = SESSION_BYTES + heads * (HEAD_BYTES + 4 * pagesOf(150));
   for (const [i, session] of sessions.entries()) {
     assert.equal([sessionLength(session), sessionPages(session)], [0, 0]);
     assert.equal(

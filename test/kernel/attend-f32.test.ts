@@ -43,20 +43,24 @@ function growingHead(keyDim: number, valueDim: number, keys: Float32Array, value
       const last = pagesAt(instance, head.address).at(-1)!;
       for (let slot = n; slot % 32 !== 0; ++slot) writeSlot(last, slot % 32, nothing, nothing, keyDim, valueDim);
     },
-    attend(op: "op" | "ref", q: Float32Array, n: number): Float32Array {
+    attend(op: "op" | "ref", q: Float32Array, n: number, options: AttendOptions = {}): Float32Array {
       const group = q.length / keyDim;
-      const layer = layerRecord(instance, group, keyDim, valueDim);
+      const { first = 0, scale = 1 / Math.fround(Math.sqrt(keyDim)), softcap = 0 } = options;
+      const task = instance.output(36);
+      task.u32.set([head.address, first, n, group, keyDim, valueDim, 0, 0, scratch]);
+      task.f32.set([scale, softcap], 6);
       const out = instance.output(group * valueDim * 4);
-      const kernel = op === "op" ? attendF32 : attendF32Ref;
-      kernel(out.address, instance.input(q).address, head.address, n, layer, scratch);
+      (op === "op" ? attendF32 : attendF32Ref)(out.address, instance.input(q).address, task.address);
       return out.f32.slice();
     },
   };
 }
 
-/** A Layer record: `group` query heads that share one KV head. */
-function layerRecord(instance: Instance, group: number, keyDim: number, valueDim: number): number {
-  return instance.input(Uint32Array.of(0, 0, 0, 2 * group, 2, keyDim, valueDim, 0, 0, 0)).address;
+/** First visible slot, factor of q.k, cap of scores. */
+interface AttendOptions {
+  readonly first?: number;
+  readonly scale?: number;
+  readonly softcap?: number;
 }
 
 /** Keys that make the second span's scores larger than the first's, and the third's smaller. */
