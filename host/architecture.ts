@@ -34,6 +34,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   llama: { ...LLAMA, pairOrder: true },
   qwen2: { ...LLAMA, qkvBias: true },
   qwen3: { ...LLAMA, qkNorm: "head" },
+  gemma: GEMMA,
   gemma2: { ...GEMMA, normPlaces: "both", fullEvery: 2, softcaps: { attention: 50, logit: 30 } },
   gemma3: { ...GEMMA, normPlaces: "both", fullEvery: 6, qkNorm: "head", windowRopeBase: 10000 },
   phi3: { ...LLAMA, fused: true },

@@ -155,10 +155,9 @@ function readLayers(header: GgufHeader, family: Family, nLayers: number, trained
   const window = stated < trainedContext ? stated : 0;
   const slides = slidingLayers(header, family, nLayers);
   return Array.from({ length: nLayers }, (_, i) => {
-    const hasWindow = slides(i) && window > 0;
     const isWithout = family.noRope === "full" ? !slides(i) : family.noRope !== "none" && (i + 1) % family.noRope === 0;
-    const rope = hasWindow && family.windowRopeBase > 0 ? 1 : 0;
-    return { window: hasWindow ? window : 0, rope: isWithout ? -1 : rope };
+    const rope = slides(i) && family.windowRopeBase > 0 ? 1 : 0;
+    return { window: slides(i) ? window : 0, rope: isWithout ? -1 : rope };
   });
 }
 
