@@ -43,6 +43,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   granite: { ...LLAMA, pairOrder: true },
   cohere2: { ...COHERE, fullEvery: 4, noRope: "full" },
   "command-r": COHERE,
+  ernie4_5: { ...LLAMA, pairOrder: true },
 };
 
 export interface Architecture {
