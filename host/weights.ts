@@ -3,7 +3,7 @@
  * go on. Tensors come in file order, so that a one-way stream works, and no byte of them exists twice.
  * @module
  */
-import { Form, Size, TensorType } from "../assembly/memory/status.ts";
+import { Form, Size, TensorType, Vector } from "../assembly/memory/status.ts";
 import type { Architecture } from "./architecture.ts";
 import { rowGroup } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
@@ -93,7 +93,16 @@ async function loadVector(loading: Loading, tensor: TensorInfo, part: TensorPart
   else if (part.kind === "bias") address = exports.biasAlloc(part.slot, layer, length) >>> 0;
   if (address === 0) throw noMemory(loading, tensor, before + length * 4);
   const staging = await stage(loading, tensor, 0, 1);
+  checkVector(loading, tensor, part, loading.runtime.floats(staging + first * 4, length));
   exports.packRows(address, staging + first * 4, TensorType.F32, length, 1, permute);
+}
+
+/** Divisors of frequencies are near 1 to 100 in real files; anything else would give angles that mean nothing. */
+function checkVector({ header }: Loading, { name }: TensorInfo, part: TensorPart, values: Float32Array): void {
+  const isDivisor = part.kind === "vector" && part.vector === Vector.ROPE_DIVISORS;
+  if (values.every((value) => Number.isFinite(value) && (!isDivisor || (value >= 1e-3 && value <= 1e6)))) return;
+  const message = isDivisor ? "a divisor of a frequency that makes no sense" : "a value that is not finite";
+  throw new ThimbleError("malformed_file", `tensor "${name}" has ${message}`, { file: header.file, name });
 }
 
 async function loadMatrix(

@@ -75,8 +75,60 @@ test("an unknown architecture says which are known", async () => {
   file.metadata["general.architecture"] = { type: "string", value: "mamba9" };
   const error = await fails("unsupported_architecture", file, "llama");
   assert.is(error.subject, "mamba9");
+  assert.ok(error.message.includes("also lacks the metadata mamba9.block_count"), error.message);
   file.metadata["general.architecture"] = { type: "string", value: "constructor" };
   await fails("unsupported_architecture", file, "constructor");
+});
+
+test("metadata whose meaning this build does not compute, or that contradicts itself", async () => {
+  const u32 = (value: number): GgufValue => ({ type: "u32", value });
+  const text = (value: string): GgufValue => ({ type: "string", value });
+  const f32 = (value: number): GgufValue => ({ type: "f32", value });
+  const cases: readonly (readonly [string, GgufValue, ThimbleErrorCode, string?])[] = [
+    ["rope.scaling.type", text("dynamic"), "unsupported_architecture", "dynamic"],
+    ["rope.scaling.type", text("yarn"), "missing_metadata", "original_context_length"],
+    ["rope.scaling.yarn_ext_factor", f32(0.5), "unsupported_architecture"],
+    ["rope.freq_base", f32(0), "malformed_file"],
+    ["attention.clamp_kqv", f32(8), "unsupported_architecture"],
+    ["attention.max_alibi_bias", f32(8), "unsupported_architecture"],
+    ["expert_count", u32(8), "unsupported_architecture"],
+    ["attention.causal", { type: "bool", value: false }, "unsupported_architecture"],
+    ["attention.group_count", u32(2), "malformed_file"],
+    ["attention.query_grouping", text("random"), "unsupported_architecture"],
+    ["attention.scale", f32(Number.POSITIVE_INFINITY), "malformed_file"],
+    ["attn_logit_softcapping", f32(-1), "malformed_file"],
+    ["logit_scale", f32(0), "malformed_file"],
+    ["attention.sliding_window_pattern", { type: "bool[]", value: [true, false] }, "malformed_file"],
+  ];
+  for (const [key, value, code, mentions = key] of cases) {
+    const file = tiny();
+    file.metadata[`llama.${key}`] = value;
+    await fails(code, file, mentions);
+  }
+});
+
+test("vectors: biases and norms that are not finite, divisors of frequencies that make no sense", async () => {
+  const vector = (value: number, n: number) => new Uint8Array(new Float32Array(n).fill(value).buffer);
+  for (const [name, shape, value] of [
+    ["rope_freqs.weight", [8], 0],
+    ["rope_freqs.weight", [8], -1],
+    ["rope_freqs.weight", [8], 1e-30],
+    ["rope_freqs.weight", [8], Number.NaN],
+    ["blk.0.attn_q.bias", [32], Number.POSITIVE_INFINITY],
+    ["blk.0.attn_norm.weight", [HIDDEN], Number.NaN],
+  ] as const) {
+    const file = tiny();
+    file.tensors = file.tensors.filter((tensor) => tensor.name !== name);
+    file.tensors.push({ name, type: 0, shape: [...shape], data: vector(value, shape[0]) });
+    await fails("malformed_file", file, name);
+  }
+  const fitting = tiny();
+  fitting.tensors.push({ name: "rope_freqs.weight", type: 0, shape: [8], data: vector(2, 8) });
+  fitting.tensors.push({ name: "blk.0.ffn_down.bias", type: 0, shape: [HIDDEN], data: vector(1, HIDDEN) });
+  await load(openSource(writeGguf(fitting)));
+  const wrong = tiny();
+  wrong.tensors.push({ name: "rope_freqs.weight", type: 0, shape: [16] });
+  await fails("malformed_file", wrong, "rope_freqs.weight");
 });
 
 test("every tensor that is missing is named", async () => {
@@ -141,11 +193,8 @@ test("absurd metadata", async () => {
 
 test("a tensor without a place is refused, not left out", async () => {
   const file = tiny();
-  file.tensors.push({ name: "blk.0.attn_q.bias", type: 0, shape: [32] });
-  await fails("unsupported_architecture", file, "attn_q.bias");
-  const scaled = tiny();
-  scaled.metadata["llama.rope.scaling.type"] = { type: "string", value: "yarn" };
-  await fails("unsupported_architecture", scaled, "yarn");
+  file.tensors.push({ name: "blk.0.attn_q_norm.weight", type: 0, shape: [16] });
+  await fails("unsupported_architecture", file, "attn_q_norm");
 });
 
 test("scales that are not finite are refused", async () => {
