@@ -17,7 +17,12 @@ export { layerNorm, layerNormRef } from "./kernels/layernorm";
 export { expWeightsRef, logSumExpRef } from "./kernels/log-sum-exp";
 export { formOf, rowBytes, tileBytes } from "./kernels/pack";
 export { poolHeads, poolHeadsRef } from "./kernels/pool-heads";
-export { quantizeActivations, quantizeActivationsRef } from "./kernels/quantize-activations";
+export {
+  quantizeActivations,
+  quantizeActivationsRef,
+  quantizeBytes,
+  quantizeBytesRef,
+} from "./kernels/quantize-activations";
 export { rmsNorm, rmsNormRef } from "./kernels/rmsnorm";
 export { rope, ropeAngles, ropeRef } from "./kernels/rope";
 export { ropeFrequencies } from "./kernels/rope-frequencies";

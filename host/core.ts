@@ -11,7 +11,7 @@ export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from ".
 export type { GgufHeader, TensorInfo } from "./header.ts";
 export { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 export type { LayerConfig, ModelConfig } from "./model-config.ts";
-export type { Platform, Variant } from "./platform.ts";
+export type { Platform } from "./platform.ts";
 export type { RopeConfig } from "./rope-config.ts";
 export type { Sampled, TokenLogprob } from "./sampler.ts";
 export type { LogitBias, SamplingOptions } from "./sampling-options.ts";
@@ -24,5 +24,6 @@ export {
   type TokenTurn,
   type Vocabulary,
 } from "./token-session.ts";
+export type { Variant, VariantChoice } from "./variant.ts";
 export type { ActivationMode } from "./weight-form.ts";
 export type { LoadProgress } from "./weights.ts";

@@ -11,6 +11,7 @@ import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
 import { createRuntime } from "./runtime.ts";
 import type { ByteSource } from "./source.ts";
+import type { VariantChoice } from "./variant.ts";
 import type { ActivationMode } from "./weight-form.ts";
 import { checkTypes, type LoadProgress, loadWeights } from "./weights.ts";
 
@@ -23,6 +24,8 @@ export interface LoadOptions {
   readonly maxOutputs?: number;
   /** "f32" keeps activations unquantized: a slow oracle that needs up to 7 times the memory. Default "int8". */
   readonly activations?: ActivationMode;
+  /** Build of the WebAssembly module; "auto" takes the fastest that runs here. All give the same bits. */
+  readonly variant?: VariantChoice;
   /** Aborts loading; `loadModel` then throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Called after every piece of the file, bytes of tensor data so far and in all. */
@@ -67,10 +70,11 @@ export async function loadDescribed(
   const { signal, onProgress } = options;
   const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
   checkTypes(header, architecture);
+  const variant = checkChoice("variant", options.variant ?? "auto", ["auto", "simd", "relaxed"]);
   const sizes = runSizes(architecture, options);
   checkProportion(header, architecture, activations, sizes);
   const start = platform.now();
-  const engine = new Engine(await createRuntime(platform), architecture.config, sizes);
+  const engine = new Engine(await createRuntime(platform, variant), architecture.config, sizes);
   engine.layout(stagingBytes(header, architecture, activations));
   const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress } };
   await loadWeights(loading, architecture);

@@ -13,10 +13,11 @@ import type { GgufHeader } from "./header.ts";
 import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 import { metadataString } from "./metadata.ts";
 import type { ModelConfig } from "./model-config.ts";
-import type { Platform, Variant } from "./platform.ts";
+import type { Platform } from "./platform.ts";
 import { Session } from "./session.ts";
 import type { ByteSource } from "./source.ts";
 import { createTokenizer, type EncodeOptions, type Tokenizer } from "./tokenizer.ts";
+import type { Variant } from "./variant.ts";
 import type { ActivationMode } from "./weight-form.ts";
 
 /** Bytes and times of a model. */

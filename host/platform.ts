@@ -3,9 +3,7 @@
  * @module
  */
 import type { ByteSource } from "./source.ts";
-
-/** Build variants of the one WebAssembly source. Relaxed SIMD and threads join later. */
-export type Variant = "simd";
+import type { Variant } from "./variant.ts";
 
 export interface Platform {
   /** "node", "deno", "browser" ...; shown in stats. */

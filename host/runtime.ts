@@ -7,7 +7,8 @@ import { instantiate } from "@assemblyscript/loader";
 import { Status } from "../assembly/memory/status.ts";
 import { ThimbleError, type ThimbleErrorCode } from "./errors.ts";
 import type { EngineExports } from "./exports.ts";
-import type { Platform, Variant } from "./platform.ts";
+import type { Platform } from "./platform.ts";
+import { chooseVariant, type Variant, type VariantChoice } from "./variant.ts";
 
 export interface Runtime {
   readonly variant: Variant;
@@ -29,17 +30,9 @@ const FAILURES: Readonly<Record<number, readonly [ThimbleErrorCode, string]>> = 
   [Status.BAD_ARGUMENT]: ["internal", "an argument the engine does not know"],
 };
 
-/** A module of one function that returns an i8x16.splat: validates exactly where SIMD works. */
-const SIMD_PROBE = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11,
-]);
-
-/** @throws ThimbleError unsupported_runtime where WebAssembly SIMD is missing */
-export async function createRuntime(platform: Platform): Promise<Runtime> {
-  if (!WebAssembly.validate(SIMD_PROBE)) {
-    throw new ThimbleError("unsupported_runtime", `WebAssembly SIMD is missing on this ${platform.name} host`);
-  }
-  const variant: Variant = "simd";
+/** @throws ThimbleError unsupported_runtime where WebAssembly SIMD, or the variant asked for, does not run */
+export async function createRuntime(platform: Platform, choice: VariantChoice = "auto"): Promise<Runtime> {
+  const variant = chooseVariant(choice, platform.name);
   const { exports } = await instantiate<EngineExports & Record<string, unknown>>(await platform.wasm(variant), {});
   exports.arenaStart();
   return {

@@ -10,11 +10,14 @@
  *   15.4  8 rows x 3 tokens, shuffles
  *   17.3  HERE: 8 rows x 4 tokens, shuffles (some of the 8 sums live on the stack, and still it is the best)
  *
+ * Builds with relaxed SIMD use gemm-nibbles.ts for nibbles.
+ *
  * Shapes: out [4 tokens][outStride bytes], 8 f32 each; x four quantized rows xStride bytes apart; weights one tile.
  */
 import { Linear } from "../memory/records";
 import { Form, Size } from "../memory/status";
 import { rowDotRef } from "./dot-ref";
+import { gemmNibbles, gemmNibbles16 } from "./gemm-nibbles";
 import { groupBytes } from "./pack";
 import { finishBlock, secondVector, startHigh, startLow, vectorBytes, weightPair } from "./quantized-block";
 import { addPairs, CONSTANTS, nibbleMask, pair0, pair1, pair2, pair3 } from "./simd";
@@ -212,7 +215,8 @@ function gemm16(out: usize, outStride: u32, x0: usize, xStride: u32, w: usize, n
   v128.store(out, accB1, 16);
 }
 function gemmQ4(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4);
+  if (ASC_FEATURE_RELAXED_SIMD) gemmNibbles(out, outStride, x, xStride, weights, nBlocks, Form.Q4);
+  else gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4);
 }
 
 function gemmQ8(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
@@ -220,7 +224,8 @@ function gemmQ8(out: usize, outStride: u32, x: usize, xStride: u32, weights: usi
 }
 
 function gemmQ4Min(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN);
+  if (ASC_FEATURE_RELAXED_SIMD) gemmNibbles(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN);
+  else gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN);
 }
 
 function gemmQ8Min(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
@@ -232,7 +237,8 @@ function gemmQ8Wide(out: usize, outStride: u32, x: usize, xStride: u32, weights:
 }
 
 function gemmQ4MinWide(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
-  gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE);
+  if (ASC_FEATURE_RELAXED_SIMD) gemmNibbles(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE);
+  else gemm(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE);
 }
 
 function gemmQ8MinWide(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
@@ -241,7 +247,8 @@ function gemmQ8MinWide(out: usize, outStride: u32, x: usize, xStride: u32, weigh
 
 function gemmQ4Wide16(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
   for (let t: u32 = 0; t < GEMM_TOKENS; t += 2, out += outStride << 1, x += xStride << 1) {
-    gemm16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_WIDE_16);
+    if (ASC_FEATURE_RELAXED_SIMD) gemmNibbles16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_WIDE_16);
+    else gemm16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_WIDE_16);
   }
 }
 
@@ -253,7 +260,8 @@ function gemmQ8Wide16(out: usize, outStride: u32, x: usize, xStride: u32, weight
 
 function gemmQ4MinWide16(out: usize, outStride: u32, x: usize, xStride: u32, weights: usize, nBlocks: u32): void {
   for (let t: u32 = 0; t < GEMM_TOKENS; t += 2, out += outStride << 1, x += xStride << 1) {
-    gemm16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE_16);
+    if (ASC_FEATURE_RELAXED_SIMD) gemmNibbles16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE_16);
+    else gemm16(out, outStride, x, xStride, weights, nBlocks, Form.Q4_MIN_WIDE_16);
   }
 }
 

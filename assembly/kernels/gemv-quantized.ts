@@ -14,10 +14,13 @@
  *   13.5 / 10.4   two tiles at once, so that 4 weight vectors share the 4 shuffles: best from the cache, but two streams
  *                 of weights defeat the prefetcher
  *
+ * Builds with relaxed SIMD use gemv-nibbles.ts for nibbles.
+ *
  * Shapes: out 8 * nTiles f32; x nBlocks activation blocks; weights nTiles tiles (pack.ts).
  */
 import { Form, FormFlag, Size } from "../memory/status";
 import { rowDotRef } from "./dot-ref";
+import { gemvNibbles } from "./gemv-nibbles";
 import { groupBytes } from "./pack";
 import { finishBlock, secondVector, startHigh, startLow, vectorBytes, weightPair } from "./quantized-block";
 import { addPairs, CONSTANTS, nibbleMask, pair0, pair1, pair2, pair3 } from "./simd";
@@ -68,7 +71,8 @@ function gemv(out: usize, x0: usize, w: usize, nTiles: u32, nBlocks: u32, form: 
 }
 
 function gemvQ4(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemv(out, x, weights, nTiles, nBlocks, Form.Q4);
+  if (ASC_FEATURE_RELAXED_SIMD) gemvNibbles(out, x, weights, nTiles, nBlocks, Form.Q4);
+  else gemv(out, x, weights, nTiles, nBlocks, Form.Q4);
 }
 
 function gemvQ8(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
@@ -76,7 +80,8 @@ function gemvQ8(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32)
 }
 
 function gemvQ4Min(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN);
+  if (ASC_FEATURE_RELAXED_SIMD) gemvNibbles(out, x, weights, nTiles, nBlocks, Form.Q4_MIN);
+  else gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN);
 }
 
 function gemvQ8Min(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
@@ -88,7 +93,8 @@ function gemvQ8Wide(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: 
 }
 
 function gemvQ4MinWide(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE);
+  if (ASC_FEATURE_RELAXED_SIMD) gemvNibbles(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE);
+  else gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE);
 }
 
 function gemvQ8MinWide(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
@@ -96,7 +102,8 @@ function gemvQ8MinWide(out: usize, x: usize, weights: usize, nTiles: u32, nBlock
 }
 
 function gemvQ4Wide16(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_WIDE_16);
+  if (ASC_FEATURE_RELAXED_SIMD) gemvNibbles(out, x, weights, nTiles, nBlocks, Form.Q4_WIDE_16);
+  else gemv(out, x, weights, nTiles, nBlocks, Form.Q4_WIDE_16);
 }
 
 function gemvQ8Wide16(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
@@ -104,7 +111,8 @@ function gemvQ8Wide16(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks
 }
 
 function gemvQ4MinWide16(out: usize, x: usize, weights: usize, nTiles: u32, nBlocks: u32): void {
-  gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE_16);
+  if (ASC_FEATURE_RELAXED_SIMD) gemvNibbles(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE_16);
+  else gemv(out, x, weights, nTiles, nBlocks, Form.Q4_MIN_WIDE_16);
 }
 
 /** y of nTiles tiles in any quantized form. */

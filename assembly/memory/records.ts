@@ -211,7 +211,7 @@ export class Engine {
   h: usize;
   /** Quantized activations of `h`; see kernels/quantize-activations.ts. */
   activations: usize;
-  /** 1 when `activations` belong to the current input. */
+  /** 1 when `activations` hold the current input in pairs, 2 in bytes, else 0. */
   activationsReady: u32;
   q: usize;
   k: usize;

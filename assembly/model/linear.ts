@@ -7,9 +7,9 @@ import { gemmFloat, gemvFloat } from "../kernels/gemm-float";
 import { GEMM_TOKENS, gemmQuantized } from "../kernels/gemm-quantized";
 import { gemvQuantized } from "../kernels/gemv-quantized";
 import { isQuantized, tileBytes } from "../kernels/pack";
-import { quantizeActivations } from "../kernels/quantize-activations";
+import { activationBytes, quantizeActivations, quantizeBytes, usesBytes } from "../kernels/quantize-activations";
 import { engine, Linear } from "../memory/records";
-import { Size } from "../memory/status";
+import { Form, Size } from "../memory/status";
 
 /** Tokens that run through a tile of weights while it is in the first-level cache. */
 const CHUNK: u32 = 64;
@@ -19,17 +19,18 @@ export function newInput(): void {
   engine().activationsReady = 0;
 }
 
-function quantizeInput(x: usize, nTokens: u32, nCols: u32): void {
+/** Quantizes the input for weights of a form, unless it lies there in their layout already. */
+function quantizeInput(x: usize, nTokens: u32, nCols: u32, form: Form): void {
   const e = engine();
-  if (e.activationsReady) return;
-  e.activationsReady = 1;
+  const layout: u32 = usesBytes(form) ? 2 : 1;
+  if (e.activationsReady == layout) return;
+  e.activationsReady = layout;
   const nBlocks = nCols / Size.BLOCK;
-  for (let t: u32 = 0; t < nTokens; ++t) {
-    quantizeActivations(
-      e.activations + <usize>t * nBlocks * Size.ACTIVATION_BLOCK,
-      x + ((<usize>t * nCols) << 2),
-      nBlocks,
-    );
+  const rowBytes = nBlocks * activationBytes(form);
+  for (let t: usize = 0; t < nTokens; ++t) {
+    const row = x + ((t * nCols) << 2);
+    if (usesBytes(form)) quantizeBytes(e.activations + t * rowBytes, row, nBlocks);
+    else quantizeActivations(e.activations + t * rowBytes, row, nBlocks);
   }
 }
 
@@ -54,7 +55,7 @@ function multiply(out: usize, weights: Linear, x: usize, nTokens: u32): void {
     for (; t < nTokens; ++t) gemvFloat(out + <usize>t * outStride, x + t * xStride, weights);
     return;
   }
-  quantizeInput(x, nTokens, weights.nCols);
+  quantizeInput(x, nTokens, weights.nCols, weights.form);
   for (let first: u32 = 0; first < nTokens; first += CHUNK) {
     quantizedChunk(out, outStride, weights, first, min<u32>(first + CHUNK, nTokens));
   }
@@ -64,7 +65,7 @@ function multiply(out: usize, weights: Linear, x: usize, nTokens: u32): void {
 function quantizedChunk(out: usize, outStride: u32, weights: Linear, first: u32, last: u32): void {
   const nBlocks = weights.nCols / Size.BLOCK;
   const form = weights.form;
-  const rowBytes = nBlocks * Size.ACTIVATION_BLOCK;
+  const rowBytes = <u32>(nBlocks * activationBytes(form));
   const activations = engine().activations;
   if (last - first < GEMM_TOKENS) {
     for (let t = first; t < last; ++t) {

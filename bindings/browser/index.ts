@@ -8,12 +8,19 @@ import { loadFrom, type Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
 import type { ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";
+import type { Variant } from "../../host/variant.ts";
 
 export * from "../../host/index.ts";
 
+/** Written out, so that bundlers find the files. */
+const MODULES: Readonly<Record<Variant, () => URL>> = {
+  simd: () => new URL("./simd.wasm", import.meta.url),
+  relaxed: () => new URL("./relaxed.wasm", import.meta.url),
+};
+
 export const platform: Platform = {
   name: "browser",
-  wasm: () => fetch(new URL("./simd.wasm", import.meta.url)),
+  wasm: (variant) => fetch(MODULES[variant]()),
   open: (location, signal) => openUrl(location, { signal }),
   pause() {
     const channel = new MessageChannel(); // not setTimeout: nested timers are clamped to 4 ms

@@ -29,6 +29,9 @@ export const LOADING = {
     "Arithmetic of the matrix products; f32 is a slow oracle that needs up to 7 times the memory",
     { default: "int8" },
   ),
+  variant: single(choice("auto", "simd", "relaxed"), "Build of the WebAssembly module; all give the same tokens", {
+    default: "auto: the fastest that runs here",
+  }),
   threads: single(integer(1), "Accepted for scripts; this build computes on one thread", { default: "1" }),
 } as const;
 
@@ -118,6 +121,7 @@ export async function openModel(path: string, values: LoadValues, more: LoadOpti
       ...(values.context === undefined ? {} : { contextLength: values.context }),
       ...(values.chunk === undefined ? {} : { chunk: values.chunk }),
       ...(values.activations === undefined ? {} : { activations: values.activations }),
+      ...(values.variant === undefined ? {} : { variant: values.variant }),
       onProgress: ({ loaded, total }) => progress.update(loaded, total),
       ...more,
     });

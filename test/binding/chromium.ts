@@ -18,6 +18,7 @@ const PAGE = `<!doctype html><meta charset="utf-8"><title>conformance</title><li
 const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
   "/main.js": [join(directory, "main.js"), "text/javascript"],
   "/simd.wasm": [join(directory, "simd.wasm"), "application/wasm"],
+  "/relaxed.wasm": [join(directory, "relaxed.wasm"), "application/wasm"],
   "/model.gguf": [model, "application/octet-stream"],
 };
 /** Root without a sandbox, and no traffic of the browser's own. */

@@ -3,7 +3,15 @@
  * and aborts, through the host's own `loadModel`. Nothing in here knows a host; see node.ts, deno.ts and page.ts.
  * @module
  */
-import type { GenerateOptions, LoadOptions, Model, ModelSource, Session, ThimbleErrorCode } from "../../host/index.ts";
+import type {
+  GenerateOptions,
+  LoadOptions,
+  Model,
+  ModelSource,
+  Session,
+  ThimbleError,
+  ThimbleErrorCode,
+} from "../../host/index.ts";
 import { GREEDY_TEXT, LOGITS_DIGEST, logitsDigest, PIECES, pinnedIds, SAMPLED_TEXT, sha256 } from "./digest.ts";
 
 /** A host under test. */
@@ -75,6 +83,28 @@ export function conformance(host: Host): Check[] {
         const digest = await logitsDigest(model, PIECES);
         same(digest, LOGITS_DIGEST, "digest");
         return `${digest}, build ${model.stats.variant}`;
+      },
+    },
+    {
+      name: "every build that runs here gives the same digest; one that does not is refused by name",
+      async run() {
+        const outcomes: string[] = [];
+        for (const variant of ["simd", "relaxed"] as const) {
+          try {
+            const model = await loadModel(location, { ...ALL_LOGITS, variant });
+            same(model.stats.variant, variant, "the build");
+            same(await logitsDigest(model, PIECES), LOGITS_DIGEST, `digest of ${variant}`);
+            outcomes.push(variant);
+            await model.close();
+          } catch (error) {
+            const { code, subject } = error as ThimbleError;
+            if (variant === "simd" || code !== "unsupported_runtime") throw error;
+            same(`${subject}`, variant, "what the error names");
+            outcomes.push(`no ${variant}`);
+          }
+        }
+        same((await shared()).stats.variant, outcomes.includes("relaxed") ? "relaxed" : "simd", "what auto takes");
+        return outcomes.join(", ");
       },
     },
     {

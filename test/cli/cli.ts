@@ -39,6 +39,7 @@ async function bundle(): Promise<void> {
     logLevel: "warning",
   });
   await copyFile("build/wasm/test.wasm", `${FOLDER}/simd.wasm`);
+  await copyFile("dist/relaxed.wasm", `${FOLDER}/relaxed.wasm`);
 }
 
 export async function start(

@@ -10,9 +10,16 @@ import { openSource } from "../../host/sources.ts";
 
 export const DEFAULT_MODEL = "models/thimble-15m.Q4_0.gguf";
 
-const wasm = readFileSync("dist/simd.wasm");
+const modules = new Map<string, Uint8Array<ArrayBuffer>>();
 
-export const platform: Platform = { ...node, wasm: async () => wasm };
+export const platform: Platform = {
+  ...node,
+  async wasm(variant) {
+    const module = modules.get(variant) ?? new Uint8Array(readFileSync(`dist/${variant}.wasm`));
+    modules.set(variant, module);
+    return module;
+  },
+};
 
 export async function load(source: string | ModelSource, options?: LoadOptions): Promise<Model> {
   return loadFrom(platform, typeof source === "string" ? await openFile(source) : openSource(source), options);
