@@ -8,7 +8,7 @@ import { HeadView } from "../memory/records";
 import { Size } from "../memory/status";
 import { poolFree } from "./pool";
 
-/** Tokens that can always be taken back. */
+/** Tokens that can be taken back, counted from the longest the session has been. */
 const SPARE: u32 = Size.PAGE_SLOTS;
 
 /** The first slot that the query of slot `slot` sees. */

@@ -6,7 +6,7 @@
  *   YaRN:   f_i ((1 - r_i) + r_i / factor),  r_i = clamp((i - low) / max(0.001, high - low), 0, 1)
  *           low = max(0, floor(c(betaFast))), high = min(d - 1, ceil(c(betaSlow))),
  *           c(b) = d ln(originalContext / (2 pi b)) / (2 ln base)               https://arxiv.org/abs/2309.00071
- *           cosines and sines are multiplied by 1 + 0.1 ln(factor)
+ *           cosines and sines are multiplied by 1 + 0.1 ln(factor) where the factor is above 1
  *
  * `magnitude` of the file multiplies cosines and sines besides. d is a multiple of 8.
  */
@@ -32,5 +32,5 @@ export function ropeFrequencies(table: RopeTable, d: u32): void {
     if (table.factor != 1) frequency = frequency * (1 - ramp) + (frequency / table.factor) * ramp;
     store<f64>(table.frequencies + (i << 3), frequency);
   }
-  if (isYarn) table.magnitude = table.magnitude * (1 + 0.1 * log64(table.factor));
+  if (isYarn && table.factor > 1) table.magnitude = table.magnitude * (1 + 0.1 * log64(table.factor));
 }

@@ -8,7 +8,7 @@
 import { exp1, exp4 } from "./exp";
 import { sumLanes } from "./simd";
 
-const MASKED: f32 = -3.4e38;
+const MASKED: f32 = -Infinity;
 
 export function softmaxSpan(scores: usize, first: u32, n: u32, result: usize): void {
   const end = scores + (((n + 3) & ~3) << 2);

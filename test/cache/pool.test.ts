@@ -1,7 +1,16 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Instance } from "../kernel/instance.ts";
-import { createEngine, createHead, pageBytesOf, pagesAt, type Shape, SMALL } from "./engine.ts";
+import {
+  createEngine,
+  createHead,
+  HEAD_BYTES,
+  pageBytesOf,
+  pagesAt,
+  SESSION_BYTES,
+  type Shape,
+  SMALL,
+} from "./engine.ts";
 
 const test = suite("pool");
 
@@ -75,7 +84,7 @@ test("a closed session's pages are zeroed, and are the ones the next session get
     const session = sessionOpen();
     const pages: number[] = [];
     for (let h = 0; h < 6; ++h) {
-      const head = session + 20 + 12 * h;
+      const head = session + SESSION_BYTES + HEAD_BYTES * h;
       for (let i = 0; i < 40; ++i) append(head, secret, secret, 8, 8);
       pages.push(...pagesAt(instance, head));
     }
@@ -108,7 +117,7 @@ test("pages that come back are zero but for what was appended, the link of the f
   const zero = instance.input(new Float32Array(8)).address;
   for (let round = 0; round < 3; ++round) {
     const session = sessionOpen();
-    const head = session + 20;
+    const head = session + SESSION_BYTES;
     for (let i = 0; i < 96; ++i) {
       append(head, zero, zero, 8, 8);
       const page = pagesAt(instance, head).at(-1)!;

@@ -1,48 +1,15 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { createEngine, HEAD_BYTES, pagesAt, pagesOf, SESSION_BYTES, type Shape, slotAt } from "./engine.ts";
+import { createCache as createCacheOf } from "./cache.ts";
+import { HEAD_BYTES, pagesAt, pagesOf, SESSION_BYTES, type Shape } from "./engine.ts";
 
 const test = suite("session");
 
 const SHAPE: Shape = { nLayers: 2, nHeads: 2, nKvHeads: 2, keyDim: 8, valueDim: 12, contextLength: 150 };
 const HEADS = SHAPE.nLayers * SHAPE.nKvHeads;
 
-/** Sessions driven as `forward` drives them, and beside each the tokens it must hold. */
-function createCache(shape: Shape = SHAPE) {
-  const instance = createEngine(shape);
-  const { exports } = instance;
-  const scratch = instance.output((shape.keyDim + shape.valueDim) * 4);
-  const heads = shape.nLayers * shape.nKvHeads;
-  const headAt = (session: number, h: number) => session + SESSION_BYTES + HEAD_BYTES * h;
-  return {
-    instance,
-    exports,
-    headAt,
-    /** One token into every head; its numbers name token, head and dim. */
-    append(session: number, token: number): void {
-      for (let h = 0; h < heads; ++h) {
-        scratch.f32.set(scratch.f32.map((_, d) => token + h * 2 ** -4 + d * 2 ** -10));
-        const value = scratch.address + shape.keyDim * 4;
-        exports.append(headAt(session, h), scratch.address, value, shape.keyDim, shape.valueDim);
-      }
-      new Uint32Array(exports.memory.buffer, session, 1)[0]! += 1;
-    },
-    /** The tokens a head holds, read from its pages; fails when key, value and head do not belong together. */
-    tokens(session: number, h: number): number[] {
-      const [length] = new Uint32Array(exports.memory.buffer, headAt(session, h), 1);
-      const pages = pagesAt(instance, headAt(session, h));
-      return Array.from({ length: length! }, (_, i) => {
-        const { key, value } = slotAt(instance, pages[i >> 5]!, i % 32, shape.keyDim, shape.valueDim);
-        const token = key[0]! - h * 2 ** -4;
-        for (const [d, x] of [...key, ...value].entries()) {
-          assert.is(x, token + h * 2 ** -4 + d * 2 ** -10, `slot ${i} of head ${h}`);
-        }
-        return token;
-      });
-    },
-  };
-}
+const createCache = (shape = SHAPE) => createCacheOf(shape);
 
 test("open: no tokens, no pages, room for the context; regions of sessions do not overlap", () => {
   const nLayers = 30; // so many heads that the padding between regions cannot hide a missing word of each

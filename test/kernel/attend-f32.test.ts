@@ -1,10 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { createEngine, createHead, pagesAt, SMALL } from "../cache/engine.ts";
 import { attend64 } from "../oracle/attention.ts";
 import { attendContract } from "../oracle/contract.ts";
 import { report, sameBits, UNIT, within } from "./compare.ts";
-import type { Instance } from "./instance.ts";
+import { contractExp, growingHead, spannedKeys } from "./growing-head.ts";
 import { bells, draws, floats } from "./values.ts";
 
 const test = suite("attend-f32");
@@ -21,55 +20,6 @@ const DIMS = [
   [20, 36],
   [100, 4],
 ] as const;
-
-/** A KV head that grows as in decoding; the slots after the last are NaN, keys and values. */
-function growingHead(keyDim: number, valueDim: number, keys: Float32Array, values: Float32Array) {
-  const instance = createEngine({ ...SMALL, keyDim, valueDim, slabBytes: 1 << 23 });
-  const { append, attendF32, attendF32Ref, ATTEND_SCRATCH, poolReserve, writeSlot } = instance.exports;
-  const slots = keys.length / keyDim;
-  const nPages = Math.ceil(slots / 32);
-  assert.is(Number(poolReserve(nPages)), 1);
-  const head = createHead(instance, nPages);
-  const stored = [instance.input(keys).address, instance.input(values).address] as const;
-  const [k, v] = stored;
-  const nothing = instance.output(Math.max(keyDim, valueDim) * 4).address;
-  const scratch = instance.output(ATTEND_SCRATCH.value + 12 * valueDim).address;
-  return {
-    instance,
-    growTo(n: number): void {
-      for (let slot = head.u32[0]!; slot < n; ++slot) {
-        append(head.address, k + slot * keyDim * 4, v + slot * valueDim * 4, keyDim, valueDim);
-      }
-      const last = pagesAt(instance, head.address).at(-1)!;
-      for (let slot = n; slot % 32 !== 0; ++slot) writeSlot(last, slot % 32, nothing, nothing, keyDim, valueDim);
-    },
-    attend(op: "op" | "ref", q: Float32Array, n: number, options: AttendOptions = {}): Float32Array {
-      const group = q.length / keyDim;
-      const { first = 0, scale = 1 / Math.fround(Math.sqrt(keyDim)), softcap = 0 } = options;
-      const task = instance.output(36);
-      task.u32.set([head.address, first, n, group, keyDim, valueDim, 0, 0, scratch]);
-      task.f32.set([scale, softcap], 6);
-      const out = instance.output(group * valueDim * 4);
-      (op === "op" ? attendF32 : attendF32Ref)(out.address, instance.input(q).address, task.address);
-      return out.f32.slice();
-    },
-  };
-}
-
-/** First visible slot, factor of q.k, cap of scores. */
-interface AttendOptions {
-  readonly first?: number;
-  readonly scale?: number;
-  readonly softcap?: number;
-}
-
-/** Keys that make the second span's scores larger than the first's, and the third's smaller. */
-function spannedKeys(slots: number, keyDim: number, seed: number): Float32Array {
-  const draw = draws(seed);
-  const size = (slot: number) => [1, 2, 0.5][slot >> 10]! * 1.3;
-  const all = bells(slots * keyDim, draw);
-  return all.map((value, i) => value * size(Math.floor(i / keyDim)));
-}
 
 test("all lengths, groups and dims: the reference's bits, whatever the group; near exact arithmetic", () => {
   let worst = 0;
@@ -116,13 +66,7 @@ test("the contract to the bit: spans of 1,024 slots, each order of sums, one div
   const keys = spannedKeys(slots, keyDim, 32);
   const values = bells(slots * valueDim, draw);
   const head = growingHead(keyDim, valueDim, keys, values);
-  const { expRowRef } = head.instance.exports;
-  const [x, y] = [head.instance.output(4), head.instance.output(4)];
-  const exp = (value: number) => {
-    x.f32[0] = value;
-    expRowRef(y.address, x.address, 1);
-    return y.f32[0]!;
-  };
+  const exp = contractExp(head.instance);
   for (const n of [1, 3, 513, 1024, 1025, 2047, 2300]) {
     head.growTo(n);
     const q = bells(keyDim, draw);
@@ -187,7 +131,7 @@ test("equal scores over spans of different lengths: the mean of the values, far 
   }
 });
 
-test("scores are divided by the root of the key's dims: two slots, weights known", () => {
+test("scores are divided by the root of the key's dims when the task says so: two slots, weights known", () => {
   for (const keyDim of [16, 20, 100, 256]) {
     const keys = floats(2 * keyDim, (i) => (i < keyDim ? 1 : 0));
     const head = growingHead(keyDim, 4, keys, Float32Array.of(1, 2, 3, -4, 0, 0, 0, 0));

@@ -18,6 +18,12 @@ export function sameBits(actual: Float32Array, expected: Float32Array, what: str
   assert.unreachable(`${what}: element ${wrong} is ${values}`);
 }
 
+/** The same bits, but any NaN equals any other: arithmetic leaves a NaN's bits to the host. */
+export function sameValues(actual: Float32Array, expected: Float32Array, what: string): void {
+  const canonical = (x: Float32Array) => x.map((value) => (Number.isNaN(value) ? Number.NaN : value));
+  sameBits(canonical(actual), canonical(expected), what);
+}
+
 /** The same bytes. */
 export function sameBytes(actual: Uint8Array, expected: Uint8Array, what: string): void {
   assert.is(actual.length, expected.length, `${what}: length`);
@@ -50,8 +56,12 @@ export function within(
 
 /** Distance of an f32 from the true value, in units in the last place of the f32 nearest to the truth. */
 export function ulps(actual: number, truth: number): number {
-  const exponent = Math.max(Math.floor(Math.log2(Math.abs(truth))), -126);
-  return Math.abs(actual - truth) / 2 ** (exponent - 23);
+  return Math.abs(actual - truth) / ulpOf(truth);
+}
+
+/** One unit in the last place of an f32 of this size. */
+export function ulpOf(x: number): number {
+  return 2 ** (Math.max(Math.floor(Math.log2(Math.abs(x))), -126) - 23);
 }
 
 /** A measured error for the log, in place of a number in a comment that nobody checks. */

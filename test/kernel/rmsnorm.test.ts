@@ -1,6 +1,6 @@
 import * as assert from "uvu/assert";
 import { rmsNormRef64 } from "../oracle/elementwise.ts";
-import { report, sameBits, UNIT, within } from "./compare.ts";
+import { report, sameValues, UNIT, within } from "./compare.ts";
 import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { anySize, bells, draws, floats } from "./values.ts";
 
@@ -8,14 +8,15 @@ const instance = new Instance();
 const { rmsNorm, rmsNormRef } = instance.exports;
 const test = checkedSuite("rmsnorm", instance);
 
-/** Runs both; the same bits. */
+/** Runs both, and the kernel in place: the same bits three times. */
 function norm(x: Float32Array, weight: Float32Array, eps: number): Float32Array {
   const inputs = [instance.input(x).address, instance.input(weight).address] as const;
-  const out = instance.output(x.byteLength);
-  const expected = instance.output(x.byteLength);
+  const [out, expected, inPlace] = [instance.output(x.byteLength), instance.output(x.byteLength), instance.floats(x)];
   rmsNorm(out.address, ...inputs, x.length, eps);
   rmsNormRef(expected.address, ...inputs, x.length, eps);
-  sameBits(out.f32, expected.f32, `rmsNorm of ${x.length}`);
+  rmsNorm(inPlace.address, inPlace.address, inputs[1], x.length, eps);
+  sameValues(out.f32, expected.f32, `rmsNorm of ${x.length}`);
+  sameValues(inPlace.f32, expected.f32, `rmsNorm of ${x.length} in place`);
   return copyOf(out);
 }
 
@@ -49,6 +50,15 @@ test("one outlier channel, values of any size", () => {
   x[77] = 1e4;
   norm(x, bells(576, draw), 1e-6);
   norm(anySize(64, draw, -60, 60), anySize(64, draw, -20, 20), 1e-6);
+});
+
+test("NaN makes the whole row NaN; an infinity zeros and one NaN; squares that do not fit give zeros", () => {
+  const one = new Float32Array(12).fill(1);
+  const withAt6 = (value: number) => floats(12, (i) => (i === 6 ? value : i + 1));
+  assert.ok(norm(withAt6(Number.NaN), one, 1e-5).every((value) => Number.isNaN(value)));
+  const infinite = Array.from(norm(withAt6(Infinity), one, 1e-5));
+  assert.ok(infinite.every((value, i) => (i === 6 ? Number.isNaN(value) : value === 0)));
+  assert.ok(norm(withAt6(1e30), one, 1e-5).every((value) => value === 0));
 });
 
 test("the sum runs in four lanes, then (l0 + l1) + (l2 + l3)", () => {

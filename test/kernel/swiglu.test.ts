@@ -1,11 +1,11 @@
 import * as assert from "uvu/assert";
 import { swigluRef64 } from "../oracle/elementwise.ts";
-import { report, sameBits, UNIT, within } from "./compare.ts";
+import { report, sameBits, sameValues, UNIT, within } from "./compare.ts";
 import { checkedSuite, copyOf, Instance } from "./instance.ts";
 import { anySize, bells, draws, floats } from "./values.ts";
 
 const instance = new Instance();
-const { addRow, addRowRef, swiglu, swigluRef } = instance.exports;
+const { addRow, addRowRef, addScaled, addScaledRef, swiglu, swigluRef } = instance.exports;
 const test = checkedSuite("swiglu and add", instance);
 
 /** A kernel that changes its first operand, and its reference: the same bits. */
@@ -15,7 +15,7 @@ function inPlace(op: typeof swiglu, ref: typeof swiglu, x: Float32Array, y: Floa
   const expected = instance.floats(x);
   op(out.address, other, x.length);
   ref(expected.address, other, x.length);
-  sameBits(out.f32, expected.f32, `${x.length} elements`);
+  sameValues(out.f32, expected.f32, `${x.length} elements`);
   return copyOf(out);
 }
 
@@ -39,7 +39,13 @@ test("swiglu far out: x itself above, next to nothing below", () => {
   for (const [i, limit] of [1e-36, 1e-36, 1e-34, 2].entries()) assert.ok(out[4 + i]! <= 0 && out[4 + i]! >= -limit);
 });
 
-test("add: every sum is the exact one, rounded once", () => {
+/** Both additions of y times a scale. */
+function added(x: Float32Array, y: Float32Array, scale: number): Float32Array {
+  const by = (kernel: typeof addScaled) => (to: number, from: number, n: number) => kernel(to, from, n, scale);
+  return inPlace(by(addScaled), by(addScaledRef), x, y);
+}
+
+test("addRow: every sum is the exact one, rounded once", () => {
   const draw = draws(8);
   for (const n of [4, 8, 36, 576]) {
     const [x, y] = [anySize(n, draw, -30, 30), anySize(n, draw, -30, 30)];
@@ -51,6 +57,29 @@ test("add: every sum is the exact one, rounded once", () => {
     );
     instance.reset();
   }
+});
+
+test("addScaled: product and sum each rounded; a scale of 1 is addRow", () => {
+  const draw = draws(9);
+  for (const n of [4, 8, 36, 576]) {
+    for (const scale of [1, 0.22, -1.4, 0, 1e-20, 3e10].map(Math.fround)) {
+      const [x, y] = [anySize(n, draw, -30, 30), anySize(n, draw, -30, 30)];
+      const expected = floats(n, (i) => x[i]! + Math.fround(y[i]! * scale));
+      sameBits(added(x, y, scale), expected, `${n} elements times ${scale}`);
+      sameBits(added(x, y, 1), inPlace(addRow, addRowRef, x, y), "times 1");
+      instance.reset();
+    }
+  }
+});
+
+test("additions: NaN and infinity stay in their place, signs of zeros as IEEE 754 says", () => {
+  const x = Float32Array.of(1, Number.NaN, Infinity, Infinity, -0, 0, -0, 3e38);
+  const y = Float32Array.of(Number.NaN, 1, -Infinity, 1, -0, -0, 0, 3e38);
+  const sums = Float32Array.of(Number.NaN, Number.NaN, Number.NaN, Infinity, -0, 0, 0, Infinity);
+  sameValues(inPlace(addRow, addRowRef, x, y), sums, "addRow");
+  sameValues(added(x, y, 1), sums, "addScaled by 1");
+  const product = Float32Array.of(Number.NaN, Number.NaN, Infinity, Infinity, 0, 0, -0, 0);
+  sameValues(added(x, y, -1), product, "addScaled by -1");
 });
 
 test.run();

@@ -2,6 +2,7 @@
  * Softmax and softmax attention in f64, all slots at once: no spans, no running maximum.
  * @module
  */
+import { softcapRef64 } from "./elementwise.ts";
 
 /** exp(x_i) / sum exp(x_j); infinitely negative entries give 0. */
 export function softmax64(x: ArrayLike<number>): number[] {
@@ -19,22 +20,39 @@ export function logSumExp64(x: ArrayLike<number>): number {
   return top + Math.log(values.reduce((sum, v) => sum + Math.exp(v - top), 0));
 }
 
+/** What a query sees and how its scores are made. */
+export interface AttendOptions {
+  /** First visible slot; default 0. */
+  readonly first?: number;
+  /** Factor of q.k; default 1 / sqrt(keyDim). */
+  readonly scale?: number;
+  /** cap tanh(s / cap) on scaled scores; default none. */
+  readonly softcap?: number;
+}
+
 export interface Attended {
   /** sum_j w_j v_j, per dim. */
   readonly out: number[];
   /** sum_j w_j |v_j|, per dim: the scale of the error of `out`. */
   readonly size: number[];
-  /** Largest sum_d |q_d k_d| / sqrt(keyDim) over the slots: the scale of the error of a score. */
+  /** Largest sum_d |q_d k_d| scale over the slots: the scale of the error of a score. */
   readonly scoreSize: number;
 }
 
-/** softmax(q k^T / sqrt(keyDim)) v over the first n slots; keys [n][keyDim], values [n][valueDim]. */
-export function attend64(q: Float32Array, keys: Float32Array, values: Float32Array, n: number): Attended {
+/** softmax(cap(q k^T scale)) v over the slots [first, n); keys [n][keyDim], values [n][valueDim]. */
+export function attend64(
+  q: Float32Array,
+  keys: Float32Array,
+  values: Float32Array,
+  n: number,
+  options: AttendOptions = {},
+): Attended {
   const keyDim = q.length;
   const valueDim = values.length / (keys.length / keyDim);
-  const scores = new Float64Array(n);
+  const { first = 0, scale = 1 / Math.sqrt(keyDim), softcap = 0 } = options;
+  const scores = new Float64Array(n - first);
   let scoreSize = 0;
-  for (let j = 0; j < n; ++j) {
+  for (let j = first; j < n; ++j) {
     let dot = 0;
     let size = 0;
     for (let d = 0; d < keyDim; ++d) {
@@ -42,15 +60,16 @@ export function attend64(q: Float32Array, keys: Float32Array, values: Float32Arr
       dot += product;
       size += Math.abs(product);
     }
-    scores[j] = dot / Math.sqrt(keyDim);
-    scoreSize = Math.max(scoreSize, size / Math.sqrt(keyDim));
+    const score = dot * scale;
+    scores[j - first] = softcap === 0 ? score : softcapRef64(score, softcap);
+    scoreSize = Math.max(scoreSize, size * Math.abs(scale));
   }
   const weights = softmax64(scores);
   const out = new Array<number>(valueDim).fill(0);
   const size = new Array<number>(valueDim).fill(0);
-  for (let j = 0; j < n; ++j) {
+  for (let j = first; j < n; ++j) {
     for (let d = 0; d < valueDim; ++d) {
-      const term = weights[j]! * values[j * valueDim + d]!;
+      const term = weights[j - first]! * values[j * valueDim + d]!;
       out[d]! += term;
       size[d]! += Math.abs(term);
     }

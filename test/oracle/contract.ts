@@ -3,9 +3,11 @@
  * order, exp given. Not fast and not near the truth by itself (that is attention.ts): it pins what may not change unnoticed.
  * @module
  */
+import type { AttendOptions } from "./attention.ts";
 
 const f = Math.fround;
 const SPAN = 1024;
+const PAGE = 32;
 
 /** (l0 + l1) + (l2 + l3), element i in lane i mod 4. */
 function sumInLanes(values: readonly number[]): number {
@@ -21,24 +23,40 @@ function dot(n: number, a: (i: number) => number, b: (i: number) => number): num
   return sum;
 }
 
-/** One query head over n slots: keys [n][keyDim], values [n][valueDim]; `exp` takes and gives f32. */
+/** cap (1 - e) / (1 + e) with the sign of s, e = exp(|s| (-2 / cap)). */
+function softcapped(s: number, cap: number, exp: (x: number) => number): number {
+  const e = exp(f(Math.abs(s) * f(-2 / cap)));
+  const size = f(cap * f(f(1 - e) / f(1 + e)));
+  return s < 0 || Object.is(s, -0) ? -size : size;
+}
+
+/**
+ * One query head over the slots [first, n): keys [n][keyDim], values [n][valueDim]; `exp` takes and gives f32. The first span
+ * starts with the page of slot `first`; a hidden slot in it has weight 0, and counts where lanes are counted.
+ */
 export function attendContract(
   q: Float32Array,
   keys: Float32Array,
   values: Float32Array,
   n: number,
   exp: (x: number) => number,
+  options: AttendOptions = {},
 ): Float32Array {
   const keyDim = q.length;
   const valueDim = values.length / (keys.length / keyDim);
-  const scale = f(1 / f(Math.sqrt(keyDim)));
+  const { first = 0, scale = 1 / f(Math.sqrt(keyDim)), softcap = 0 } = options;
+  const [factor, cap] = [f(scale), f(softcap)];
   let running: { max: number; sum: number; out: number[] } | undefined;
-  for (let first = 0; first < n; first += SPAN) {
-    const slots = Array.from({ length: Math.min(SPAN, n - first) }, (_, i) => first + i);
+  for (let span = first - (first % PAGE); span < n; span += SPAN) {
+    const slots = Array.from({ length: Math.min(SPAN, n - span) }, (_, i) => span + i);
     const key = (slot: number) => (d: number) => keys[slot * keyDim + d]!;
-    const scores = slots.map((slot) => f(dot(keyDim, key(slot), (d) => q[d]!) * scale));
+    const scores = slots.map((slot) => {
+      if (slot < first) return -Infinity;
+      const score = f(dot(keyDim, key(slot), (d) => q[d]!) * factor);
+      return cap === 0 ? score : softcapped(score, cap, exp);
+    });
     const max = Math.max(...scores);
-    const weights = scores.map((score) => exp(f(score - max)));
+    const weights = scores.map((score) => (score === -Infinity ? 0 : exp(f(score - max))));
     const out = Array.from({ length: valueDim }, (_, d) =>
       dot(
         slots.length,
@@ -46,16 +64,16 @@ export function attendContract(
         (i) => weights[i]!,
       ),
     );
-    const span = { max, sum: sumInLanes(weights), out };
+    const added = { max, sum: sumInLanes(weights), out };
     if (running === undefined) {
-      running = span;
+      running = added;
       continue;
     }
-    const top = Math.max(running.max, span.max);
-    const [a, b] = [exp(f(running.max - top)), exp(f(span.max - top))];
+    const top = Math.max(running.max, added.max);
+    const [a, b] = [exp(f(running.max - top)), exp(f(added.max - top))];
     const before = running;
     const merge = (x: number, y: number) => f(f(x * a) + f(y * b));
-    running = { max: top, sum: merge(before.sum, span.sum), out: before.out.map((x, d) => merge(x, span.out[d]!)) };
+    running = { max: top, sum: merge(before.sum, added.sum), out: before.out.map((x, d) => merge(x, added.out[d]!)) };
   }
   const inverse = f(1 / running!.sum);
   return Float32Array.from(running!.out, (x) => x * inverse);
