@@ -32,3 +32,4 @@ export {
   tieOutput,
   vectorAlloc,
 } from "./model/layout";
+export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";

@@ -18,6 +18,8 @@ export interface RunSizes {
   readonly maxRows: number;
   /** Most rows of a forward call that ask for logits or hidden states. */
   readonly maxOutputs: number;
+  /** Threads that compute. Default 1. */
+  readonly threads?: number;
 }
 
 /** Bytes by part. */
@@ -87,7 +89,8 @@ export function planMemory(
   let weights =
     regionBytes(config.nLayers * RECORD.layer) +
     regionBytes((config.nLayers * 7 + 2) * RECORD.linear) +
-    regionBytes(config.ropes.length * RECORD.rope);
+    regionBytes(config.ropes.length * RECORD.rope) +
+    ((sizes.threads ?? 1) > 1 ? regionBytes((sizes.threads ?? 1) * 64) : 0);
   for (const tensor of header.tensors) {
     const form = weightForm(tensor.type, activations);
     if (form === undefined) continue;
@@ -159,7 +162,7 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
     rows * ffnDim * 4,
     rows * hiddenDim * 4,
     ...config.ropes.flatMap(() => [ropeDim * 4, rows * ropeDim * 4]),
-    task + ATTEND_SCRATCH + 12 * valueDim,
+    (sizes.threads ?? 1) * (Math.floor((task + ATTEND_SCRATCH + 12 * valueDim) / 64) * 64 + 64),
     outputs * hiddenDim * 4,
     outputs * vocab * 4,
     vocab * 4,

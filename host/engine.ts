@@ -27,6 +27,7 @@ export class Engine {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly sizes: RunSizes;
+  #threads = 1;
 
   constructor(runtime: Runtime, config: ModelConfig, sizes: RunSizes) {
     this.runtime = runtime;
@@ -61,6 +62,7 @@ export class Engine {
       [Config.LOGIT_SCALE, config.logitScale],
       [Config.LOGIT_SOFTCAP, config.logitSoftcap],
       [Config.SOURCE_KV_HEADS, config.sourceKvHeads],
+      [Config.N_THREADS, sizes.threads ?? 1],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");
@@ -86,6 +88,17 @@ export class Engine {
       ];
       for (const [field, value] of fields) this.runtime.check(exports.setRope(i, field, value), "rotation table");
     });
+  }
+
+  /** Starts the other threads; where they do not begin, the caller's computes alone. */
+  async startThreads(): Promise<void> {
+    this.#threads = await this.runtime.startThreads();
+    this.runtime.check(this.runtime.exports.setConfig(Config.N_THREADS, this.#threads), "threads");
+  }
+
+  /** Threads that compute. */
+  get threads(): number {
+    return this.#threads;
   }
 
   /** A fresh session's address. @throws ThimbleError out_of_memory */

@@ -15,6 +15,7 @@ import type {
 } from "../assembly/memory/status.ts";
 
 export interface EngineExports {
+  /** Not in builds with threads, which import theirs: use `Runtime.memoryBytes` and its views. */
   readonly memory: WebAssembly.Memory;
   /** Clears the engine; first call of all. */
   arenaStart(): void;
@@ -62,6 +63,11 @@ export interface EngineExports {
   hiddenAddress(output: number): number;
   scratchAddress(): number;
   forward(nRows: number): Status;
+  /** Of the builds with threads; elsewhere they do nothing. */
+  work(part: number): void;
+  workersReady(): number;
+  stopWorkers(nThreads: number): void;
+  letCallerSleep(may: number): void;
   expWeights(x: number, n: number, max: number, invTemperature: number): number;
   logSumExp(x: number, n: number): number;
   log64(x: number): number;

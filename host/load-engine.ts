@@ -24,6 +24,8 @@ export interface LoadOptions {
   readonly maxOutputs?: number;
   /** "f32" keeps activations unquantized: a slow oracle that needs up to 7 times the memory. Default "int8". */
   readonly activations?: ActivationMode;
+  /** Threads that compute; 1 where memory cannot be shared with workers (`stats.threads` says). Default 1. */
+  readonly threads?: number;
   /** Build of the WebAssembly module; "auto" takes the fastest that runs here. All give the same bits. */
   readonly variant?: VariantChoice;
   /** Aborts loading; `loadModel` then throws the signal's reason. */
@@ -71,18 +73,30 @@ export async function loadDescribed(
   const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
   checkTypes(header, architecture);
   const variant = checkChoice("variant", options.variant ?? "auto", ["auto", "simd", "relaxed"]);
-  const sizes = runSizes(architecture, options);
-  checkProportion(header, architecture, activations, sizes);
+  const wanted = runSizes(architecture, options);
+  checkProportion(header, architecture, activations, wanted);
   const start = platform.now();
-  const engine = new Engine(await createRuntime(platform, variant), architecture.config, sizes);
+  const threads = checkInteger("threads", options.threads ?? 1, 1, 64);
+  const asked = planMemory(header, architecture, activations, { ...wanted, threads });
+  const runtime = await createRuntime(platform, { variant, threads, maximumBytes: sharedBytes(asked) });
+  const sizes = { ...wanted, threads: runtime.maximumThreads };
+  const engine = new Engine(runtime, architecture.config, sizes);
   engine.layout(stagingBytes(header, architecture, activations));
   const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress } };
   await loadWeights(loading, architecture);
+  await engine.startThreads();
   const plan = planMemory(header, architecture, activations, sizes);
   return { platform, architecture, engine, plan, activations, weightsMs: platform.now() - start };
 }
 
-function runSizes({ config }: Architecture, options: LoadOptions): RunSizes {
+/** Full contexts that shared memory has room for: it is reserved when it is made, and cannot be made larger. */
+const SHARED_SESSIONS = 4;
+
+function sharedBytes({ weights, runState, session, context }: MemoryPlan): number {
+  return 2 ** 22 + weights + runState + SHARED_SESSIONS * (session + context);
+}
+
+function runSizes({ config }: Architecture, options: LoadOptions): Omit<RunSizes, "threads"> {
   const maxRows = checkInteger("chunk", options.chunk ?? 64, 1, 4096);
   const trained = config.trainedContext;
   return {

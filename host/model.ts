@@ -88,10 +88,10 @@ export class Model implements AsyncDisposable {
     return {
       platform: this.platform.name,
       variant,
-      threads: 1,
+      threads: this.engine.threads,
       activations,
       plan,
-      peakBytes: exports.memory.buffer.byteLength,
+      peakBytes: this.engine.runtime.memoryBytes(),
       pageBytes: exports.poolPages() * plan.page,
       headerMs,
       weightsMs,
@@ -144,6 +144,7 @@ export class Model implements AsyncDisposable {
     if (this.#closed) return;
     for (const session of [...this.#sessions]) session.close();
     this.#closed = true;
+    this.engine.runtime.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,13 +3,16 @@
  * @module
  */
 import type { ByteSource } from "./source.ts";
-import type { Variant } from "./variant.ts";
+import type { WorkerHandle, WorkerStart } from "./threads.ts";
+import type { ModuleName } from "./variant.ts";
 
 export interface Platform {
   /** "node", "deno", "browser" ...; shown in stats. */
   readonly name: string;
-  /** The WebAssembly module of a variant, as bytes, a compiled module, or a response that streams it. */
-  wasm(variant: Variant): Promise<BufferSource | WebAssembly.Module | Response>;
+  /** A WebAssembly module of the build, as bytes, a compiled module, or a response that streams it. */
+  wasm(name: ModuleName): Promise<BufferSource | WebAssembly.Module | Response>;
+  /** Starts a worker; `onError` when it cannot begin or dies. Absent where a host has none. */
+  spawn?(start: WorkerStart, onError: () => void): WorkerHandle;
   /** Opens what only this host understands: a path, a URL. */
   open(location: string, signal?: AbortSignal): Promise<ByteSource>;
   /** Lets the host's event loop run once (input, timers, aborts) between two pieces of work. */

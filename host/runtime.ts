@@ -8,11 +8,19 @@ import { Status } from "../assembly/memory/status.ts";
 import { ThimbleError, type ThimbleErrorCode } from "./errors.ts";
 import type { EngineExports } from "./exports.ts";
 import type { Platform } from "./platform.ts";
+import { canShare, startWorkers, type WorkerHandle } from "./threads.ts";
 import { chooseVariant, type Variant, type VariantChoice } from "./variant.ts";
 
 export interface Runtime {
   readonly variant: Variant;
+  /** Threads the instance was made for; `startThreads` says how many there are. */
+  readonly maximumThreads: number;
   readonly exports: EngineExports;
+  memoryBytes(): number;
+  /** Starts the other threads, after the layout; returns how many compute. */
+  startThreads(): Promise<number>;
+  /** Lets the other threads end. */
+  close(): void;
   /** Views of `n` elements at a byte address; taken anew each time, since growing memory detaches old ones. */
   bytes(address: number, n: number): Uint8Array;
   floats(address: number, n: number): Float32Array;
@@ -30,21 +38,67 @@ const FAILURES: Readonly<Record<number, readonly [ThimbleErrorCode, string]>> = 
   [Status.BAD_ARGUMENT]: ["internal", "an argument the engine does not know"],
 };
 
+/** What is asked of an instance. */
+export interface RuntimeOptions {
+  readonly variant?: VariantChoice;
+  /** Threads that shall compute, the caller among them; 1 where the host cannot share memory. Default 1. */
+  readonly threads?: number;
+  /** With threads: bytes the memory may ever have, since shared memory is reserved at once. */
+  readonly maximumBytes?: number;
+}
+
+const PAGE = 65_536;
+
 /** @throws ThimbleError unsupported_runtime where WebAssembly SIMD, or the variant asked for, does not run */
-export async function createRuntime(platform: Platform, choice: VariantChoice = "auto"): Promise<Runtime> {
-  const variant = chooseVariant(choice, platform.name);
-  const { exports } = await instantiate<EngineExports & Record<string, unknown>>(await platform.wasm(variant), {});
+export async function createRuntime(platform: Platform, options: RuntimeOptions = {}): Promise<Runtime> {
+  const variant = chooseVariant(options.variant ?? "auto", platform.name);
+  const wanted = canShare(platform) ? (options.threads ?? 1) : 1;
+  const shared = wanted > 1 ? await shareable(platform, variant, options.maximumBytes ?? 2 ** 32) : undefined;
+  const { exports } = await instantiate<EngineExports & Record<string, unknown>>(
+    shared?.module ?? (await platform.wasm(variant)),
+    shared === undefined ? {} : { env: { memory: shared.memory } },
+  );
+  const memory = shared?.memory ?? exports.memory;
   exports.arenaStart();
+  let workers: readonly WorkerHandle[] = [];
   return {
     variant,
+    maximumThreads: shared === undefined ? 1 : wanted,
     exports,
-    bytes: (address, n) => new Uint8Array(exports.memory.buffer, address >>> 0, n),
-    floats: (address, n) => new Float32Array(exports.memory.buffer, address >>> 0, n),
-    words: (address, n) => new Uint32Array(exports.memory.buffer, address >>> 0, n),
+    memoryBytes: () => memory.buffer.byteLength,
+    async startThreads() {
+      if (shared === undefined) return 1;
+      const started = await startWorkers(platform, exports, shared, wanted);
+      workers = started ?? [];
+      return workers.length + 1;
+    },
+    close() {
+      if (shared !== undefined) exports.stopWorkers(wanted);
+      workers = [];
+    },
+    bytes: (address, n) => new Uint8Array(memory.buffer, address >>> 0, n),
+    floats: (address, n) => new Float32Array(memory.buffer, address >>> 0, n),
+    words: (address, n) => new Uint32Array(memory.buffer, address >>> 0, n),
     check(status, what) {
       if (status === Status.OK) return;
       const [code, message] = FAILURES[status] ?? ["internal", `status ${status}`];
       throw new ThimbleError(code, `${what}: ${message}`);
     },
   };
+}
+
+/** The module and the memory that workers share with the caller. */
+async function shareable(
+  platform: Platform,
+  variant: Variant,
+  maximumBytes: number,
+): Promise<{ module: WebAssembly.Module; memory: WebAssembly.Memory }> {
+  const source = await platform.wasm(`${variant}-threads`);
+  const maximum = Math.min(PAGE, Math.ceil(maximumBytes / PAGE));
+  return { module: await compile(source), memory: new WebAssembly.Memory({ initial: 1, maximum, shared: true }) };
+}
+
+async function compile(source: BufferSource | WebAssembly.Module | Response): Promise<WebAssembly.Module> {
+  if (source instanceof WebAssembly.Module) return source;
+  return WebAssembly.compile("arrayBuffer" in source ? await source.arrayBuffer() : source);
 }

@@ -9,6 +9,9 @@ import { ThimbleError } from "./errors.ts";
 /** Build variants of the one source; the same bits. */
 export type Variant = "simd" | "relaxed";
 
+/** A file of the build: a variant for one thread, or for several over shared memory. */
+export type ModuleName = Variant | `${Variant}-threads`;
+
 /** "auto": the fastest that the host runs. */
 export type VariantChoice = Variant | "auto";
 

@@ -176,6 +176,6 @@ function noMemory({ runtime, header }: Loading, tensor: TensorInfo, needed: numb
   return new ThimbleError("out_of_memory", `no memory for tensor "${tensor.name}"`, {
     file: header.file,
     needed,
-    available: runtime.exports.memory.buffer.byteLength,
+    available: runtime.memoryBytes(),
   });
 }

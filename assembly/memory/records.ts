@@ -220,8 +220,17 @@ export class Engine {
   up: usize;
   /** Output of a projection before it is added [rows][hiddenDim]. */
   projected: usize;
-  /** AttendTask, then the scratch of attention and of small steps; see kernels/attend-f32.ts. */
+  /** For each thread: AttendTask, then the scratch of attention and of small steps; see kernels/attend-f32.ts. */
   attention: usize;
+  /** Bytes of it a thread. */
+  attentionBytes: u32;
+  /** What the task under way is about, see model/linear.ts and model/attention.ts: a Linear or Layer, rows, output. */
+  job: usize;
+  jobRows: u32;
+  jobOut: usize;
+  /** Threads that compute, the caller among them; see thread/pool.ts. */
+  nThreads: u32;
+  pool: usize;
   /** Normed hidden states of rows with an output [maxOutputs][hiddenDim]. */
   hidden: usize;
   /** [maxOutputs][vocabStride]. */

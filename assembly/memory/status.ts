@@ -112,6 +112,8 @@ export const enum Config {
   LOGIT_SOFTCAP = 20,
   /** KV heads that the projections give, before they are pooled to N_KV_HEADS. */
   SOURCE_KV_HEADS = 21,
+  /** Threads that compute, the caller among them; more than 1 in builds with threads only. */
+  N_THREADS = 22,
 }
 
 /** What a layer does differently. */

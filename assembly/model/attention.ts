@@ -1,7 +1,6 @@
 /**
- * A layer's attention for the rows of a forward call: q, k, v, their norms, RoPE, pooling of KV heads, then per KV head the
- * rows in order: append, attend. The cache changes exactly as in one-by-one decoding, so chunks of any size give the same
- * bits.
+ * A layer's attention for the rows of a forward call: q, k, v, their norms, RoPE, pooling of KV heads, append, attend. Each
+ * row sees the slots that one-by-one decoding would have shown it, so chunks of any size give the same bits.
  */
 import { append } from "../cache/append";
 import { keySquare } from "../cache/key-squares";
@@ -10,10 +9,11 @@ import { firstVisible } from "../cache/window";
 import { attendF32 } from "../kernels/attend-f32";
 import { poolHeads } from "../kernels/pool-heads";
 import { rope } from "../kernels/rope";
-import { AttendTask, Engine, HeadView, Layer, RopeTable, Row, Session } from "../memory/records";
+import { AttendTask, Engine, engine, HeadView, Layer, RopeTable, Row, Session } from "../memory/records";
 import { Option, Slot } from "../memory/status";
+import { parallel, partStart } from "../thread/pool";
 import { keyDrivenShares } from "./key-driven";
-import { linearAt, smallScratch } from "./layout";
+import { linearAt, smallScratch, taskOf } from "./layout";
 import { linear, newInput } from "./linear";
 import { norm } from "./norm";
 
@@ -48,15 +48,6 @@ function prepare(e: Engine, layer: Layer, r: u32, q: usize, k: usize, v: usize):
   if (layer.valuePool != 0) poolHeads(v, layer.valuePool, layer.nKvHeads, m, layer.valueDim);
 }
 
-/** Attends with `nHeads` query heads over one KV head, whose last slot is the query's own. */
-function attend(out: usize, q: usize, task: AttendTask, head: HeadView, nHeads: u32): void {
-  task.head = head;
-  task.end = head.length;
-  task.first = firstVisible(head.length - 1, head.window);
-  task.nHeads = nHeads;
-  attendF32(out, q, task);
-}
-
 /** From the normed rows in engine.h to the attention output in engine.h [nRows][nHeads * valueDim]. */
 export function attention(e: Engine, layer: Layer, nRows: u32): void {
   linear(e.q, linearAt(layer.linears, Slot.Q), nRows);
@@ -68,51 +59,85 @@ export function attention(e: Engine, layer: Layer, nRows: u32): void {
   for (let r: u32 = 0; r < nRows; ++r) {
     prepare(e, layer, r, e.q + r * qStride, e.k + r * kStride, e.v + r * vStride);
   }
-  const task = changetype<AttendTask>(e.attention);
-  task.keyDim = layer.keyDim;
-  task.valueDim = layer.valueDim;
-  if (layer.options & Option.KEY_DRIVEN) attendKeyDriven(e, layer, task, nRows);
-  else attendEvenly(e, layer, task, nRows);
+  e.job = changetype<usize>(layer);
+  e.jobRows = nRows;
+  if (layer.options & Option.KEY_DRIVEN) attendKeyDriven(e, layer, nRows);
+  else if (layer.window != 0) attendWindow(e, layer, nRows);
+  else {
+    for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+      for (let r: u32 = 0; r < nRows; ++r) appendRow(e, layer, kv, r);
+    }
+    parallel(e, attendPart);
+  }
   newInput();
 }
 
-/** Equal groups of query heads: KV head by KV head, so that a head's pages stay in the caches over the rows. */
-function attendEvenly(e: Engine, layer: Layer, task: AttendTask, nRows: u32): void {
-  const keyBytes: usize = layer.keyDim << 2;
-  const valueBytes: usize = layer.valueDim << 2;
+/** Row r's key and value into its session's head; returns the head. */
+// @ts-ignore: decorator
+@inline
+function appendRow(e: Engine, layer: Layer, kv: u32, r: u32): HeadView {
+  const head = headOf(changetype<Session>(rowAt(e, r).session), layer.firstHead + kv);
+  const at = <usize>r * layer.sourceKvHeads + kv;
+  append(head, e.k + at * (layer.keyDim << 2), e.v + at * (layer.valueDim << 2), layer.keyDim, layer.valueDim);
+  return head;
+}
+
+/** Row r's query heads of a group of `group`, over the slots up to `end`. */
+// @ts-ignore: decorator
+@inline
+function attendGroup(e: Engine, layer: Layer, task: AttendTask, head: HeadView, at: usize, end: u32, group: u32): void {
+  task.head = head;
+  task.end = end;
+  task.first = firstVisible(end - 1, head.window);
+  task.nHeads = group;
+  attendF32(e.h + at * (layer.valueDim << 2), e.q + at * (layer.keyDim << 2), task);
+}
+
+/** Heads that keep every page: all rows' keys lie there already, and each row sees those up to its own position. */
+function attendPart(part: u32, parts: u32): void {
+  const e = engine();
+  const layer = changetype<Layer>(e.job);
+  const nRows = e.jobRows;
+  const group = layer.nHeads / layer.nKvHeads;
+  const last = partStart(layer.nKvHeads * nRows, part + 1, parts);
+  for (let i = partStart(layer.nKvHeads * nRows, part, parts); i < last; ++i) {
+    const kv = i / nRows;
+    const row = rowAt(e, i % nRows);
+    const head = headOf(changetype<Session>(row.session), layer.firstHead + kv);
+    const at = <usize>(i % nRows) * layer.nHeads + kv * group;
+    attendGroup(e, layer, taskOf(e, part), head, at, row.position + 1, group);
+  }
+}
+
+/** Heads that give pages back as they go: row by row, on the caller's thread, since the pool of pages is one. */
+function attendWindow(e: Engine, layer: Layer, nRows: u32): void {
   const group = layer.nHeads / layer.nKvHeads;
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-    for (let r: usize = 0; r < nRows; ++r) {
-      const head = headOf(changetype<Session>(rowAt(e, <u32>r).session), layer.firstHead + kv);
-      const key = e.k + r * layer.sourceKvHeads * keyBytes + kv * keyBytes;
-      const value = e.v + r * layer.sourceKvHeads * valueBytes + kv * valueBytes;
-      append(head, key, value, layer.keyDim, layer.valueDim);
-      const at = r * layer.nHeads + kv * group;
-      attend(e.h + at * valueBytes, e.q + at * keyBytes, task, head, group);
+    for (let r: u32 = 0; r < nRows; ++r) {
+      const head = appendRow(e, layer, kv, r);
+      const at = <usize>r * layer.nHeads + kv * group;
+      attendGroup(e, layer, taskOf(e, 0), head, at, head.length, group);
     }
   }
 }
 
 /** Groups that differ from token to token: row by row, all keys first, since their norms decide the groups. */
-function attendKeyDriven(e: Engine, layer: Layer, task: AttendTask, nRows: u32): void {
-  const keyBytes: usize = layer.keyDim << 2;
-  const valueBytes: usize = layer.valueDim << 2;
+function attendKeyDriven(e: Engine, layer: Layer, nRows: u32): void {
   const shares = smallScratch(e);
-  for (let r: usize = 0; r < nRows; ++r) {
-    const session = changetype<Session>(rowAt(e, <u32>r).session);
+  for (let r: u32 = 0; r < nRows; ++r) {
+    const session = changetype<Session>(rowAt(e, r).session);
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-      const head = headOf(session, layer.firstHead + kv);
-      const key = e.k + r * layer.sourceKvHeads * keyBytes + kv * keyBytes;
-      const value = e.v + r * layer.sourceKvHeads * valueBytes + kv * valueBytes;
-      append(head, key, value, layer.keyDim, layer.valueDim);
+      const head = appendRow(e, layer, kv, r);
+      const key = e.k + ((<usize>r * layer.sourceKvHeads + kv) * layer.keyDim << 2);
       head.keySquares += keySquare(key, layer.keyDim, 4);
     }
     keyDrivenShares(shares, session, layer);
-    let at = r * layer.nHeads;
+    let at = <usize>r * layer.nHeads;
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       const share = load<u32>(shares + (kv << 2));
       if (share == 0) continue;
-      attend(e.h + at * valueBytes, e.q + at * keyBytes, task, headOf(session, layer.firstHead + kv), share);
+      const head = headOf(session, layer.firstHead + kv);
+      attendGroup(e, layer, taskOf(e, 0), head, at, head.length, share);
       at += share;
     }
   }

@@ -74,6 +74,9 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.SOURCE_KV_HEADS:
       e.sourceKvHeads = n;
       break;
+    case Config.N_THREADS:
+      e.nThreads = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

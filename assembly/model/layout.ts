@@ -10,6 +10,7 @@ import { ropeFrequencies } from "../kernels/rope-frequencies";
 import { arenaAlloc } from "../memory/arena";
 import { AttendTask, Engine, engine, Layer, layerAt, Linear, ropeAt, RopeTable, stride8 } from "../memory/records";
 import { Form, Size, Slot, Status, Vector } from "../memory/status";
+import { layoutPool } from "../thread/pool";
 
 // @ts-ignore: decorator
 @inline
@@ -17,7 +18,14 @@ export function linearAt(base: usize, slot: u32): Linear {
   return changetype<Linear>(base + <usize>slot * offsetof<Linear>());
 }
 
-/** 64 bytes and a word for each KV head, between the attention task and its scratch. */
+/** The attention task of a thread. */
+// @ts-ignore: decorator
+@inline
+export function taskOf(e: Engine, part: u32): AttendTask {
+  return changetype<AttendTask>(e.attention + <usize>part * e.attentionBytes);
+}
+
+/** 64 bytes and a word for each KV head, between the caller's attention task and its scratch. */
 // @ts-ignore: decorator
 @inline
 export function smallScratch(e: Engine): usize {
@@ -30,6 +38,7 @@ export function layoutRecords(): Status {
   e.layers = arenaAlloc(<u64>e.nLayers * offsetof<Layer>());
   const linears = arenaAlloc((<u64>e.nLayers * 7 + 2) * offsetof<Linear>());
   e.ropes = arenaAlloc(<u64>e.nRopes * offsetof<RopeTable>());
+  layoutPool(e);
   if (e.exhausted) return Status.OUT_OF_MEMORY;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
@@ -137,7 +146,8 @@ export function layoutRunState(stagingBytes: u32): Status {
     table.frequencies = arenaAlloc(<u64>e.ropeDim << 2);
     table.angles = arenaAlloc((rows * e.ropeDim) << 2);
   }
-  e.attention = arenaAlloc(taskOffset(e) + ATTEND_SCRATCH + 12 * <u64>e.valueDim);
+  e.attentionBytes = <u32>((taskOffset(e) + ATTEND_SCRATCH + 12 * e.valueDim) | 63) + 1;
+  e.attention = arenaAlloc(<u64>e.nThreads * e.attentionBytes);
   e.hidden = arenaAlloc((outputs * hidden) << 2);
   e.logits = arenaAlloc((outputs * vocab) << 2);
   e.scratch = arenaAlloc(vocab << 2);
@@ -157,10 +167,14 @@ export function finishLoad(): void {
   const e = engine();
   memory.fill(e.staging, 0, e.stagingBytes);
   for (let i: u32 = 0; i < e.nRopes; ++i) ropeFrequencies(ropeAt(e, i), e.ropeDim);
-  const task = changetype<AttendTask>(e.attention);
-  task.scale = e.attentionScale != 0 ? e.attentionScale : <f32>1 / sqrt<f32>(<f32>e.keyDim);
-  task.softcap = e.attentionSoftcap;
-  task.scratch = e.attention + taskOffset(e);
+  for (let part: u32 = 0; part < e.nThreads; ++part) {
+    const task = taskOf(e, part);
+    task.keyDim = e.keyDim;
+    task.valueDim = e.valueDim;
+    task.scale = e.attentionScale != 0 ? e.attentionScale : <f32>1 / sqrt<f32>(<f32>e.keyDim);
+    task.softcap = e.attentionSoftcap;
+    task.scratch = changetype<usize>(task) + taskOffset(e);
+  }
 }
 
 export function stagingAddress(): usize {

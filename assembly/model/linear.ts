@@ -10,6 +10,7 @@ import { isQuantized, tileBytes } from "../kernels/pack";
 import { activationBytes, quantizeActivations, quantizeBytes, usesBytes } from "../kernels/quantize-activations";
 import { engine, Linear } from "../memory/records";
 import { Form, Size } from "../memory/status";
+import { parallel, partStart } from "../thread/pool";
 
 /** Tokens that run through a tile of weights while it is in the first-level cache. */
 const CHUNK: u32 = 64;
@@ -56,26 +57,42 @@ function multiply(out: usize, weights: Linear, x: usize, nTokens: u32): void {
     return;
   }
   quantizeInput(x, nTokens, weights.nCols, weights.form);
-  for (let first: u32 = 0; first < nTokens; first += CHUNK) {
-    quantizedChunk(out, outStride, weights, first, min<u32>(first + CHUNK, nTokens));
+  const e = engine();
+  e.job = changetype<usize>(weights);
+  e.jobRows = nTokens;
+  e.jobOut = out;
+  parallel(e, multiplyPart);
+}
+
+/** A share of the tiles, all tokens. */
+function multiplyPart(part: u32, parts: u32): void {
+  const e = engine();
+  const weights = changetype<Linear>(e.job);
+  const firstTile = partStart(weights.nTiles, part, parts);
+  const lastTile = partStart(weights.nTiles, part + 1, parts);
+  for (let first: u32 = 0; first < e.jobRows; first += CHUNK) {
+    quantizedChunk(e.jobOut, weights, firstTile, lastTile, first, min<u32>(first + CHUNK, e.jobRows));
   }
 }
 
-/** Tile of weights outer, tokens [first, last) inner, four at a time. */
-function quantizedChunk(out: usize, outStride: u32, weights: Linear, first: u32, last: u32): void {
+/** Tiles of weights outer, tokens [first, last) inner, four at a time. */
+function quantizedChunk(out: usize, weights: Linear, firstTile: u32, lastTile: u32, first: u32, last: u32): void {
+  const outStride = weights.nTiles << 5;
   const nBlocks = weights.nCols / Size.BLOCK;
   const form = weights.form;
   const rowBytes = <u32>(nBlocks * activationBytes(form));
   const activations = engine().activations;
+  const step = tileBytes(form, weights.nCols);
+  let data = weights.data + <usize>firstTile * step;
+  out += firstTile << 5;
   if (last - first < GEMM_TOKENS) {
     for (let t = first; t < last; ++t) {
       const x = activations + <usize>t * rowBytes;
-      gemvQuantized(out + <usize>t * outStride, x, weights.data, weights.nTiles, nBlocks, form);
+      gemvQuantized(out + <usize>t * outStride, x, data, lastTile - firstTile, nBlocks, form);
     }
     return;
   }
-  const step = tileBytes(form, weights.nCols);
-  for (let data = weights.data, end = data + <usize>weights.nTiles * step; data < end; data += step, out += 32) {
+  for (const end = data + <usize>(lastTile - firstTile) * step; data < end; data += step, out += 32) {
     let t = first;
     for (; t + GEMM_TOKENS <= last; t += GEMM_TOKENS) {
       gemmQuantized(out + <usize>t * outStride, outStride, activations + <usize>t * rowBytes, rowBytes, weights, data);

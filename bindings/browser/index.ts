@@ -8,19 +8,27 @@ import { loadFrom, type Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
 import type { ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";
-import type { Variant } from "../../host/variant.ts";
+import type { ModuleName } from "../../host/variant.ts";
 
 export * from "../../host/index.ts";
 
 /** Written out, so that bundlers find the files. */
-const MODULES: Readonly<Record<Variant, () => URL>> = {
+const MODULES: Readonly<Record<ModuleName, () => URL>> = {
   simd: () => new URL("./simd.wasm", import.meta.url),
   relaxed: () => new URL("./relaxed.wasm", import.meta.url),
+  "simd-threads": () => new URL("./simd-threads.wasm", import.meta.url),
+  "relaxed-threads": () => new URL("./relaxed-threads.wasm", import.meta.url),
 };
 
 export const platform: Platform = {
   name: "browser",
-  wasm: (variant) => fetch(MODULES[variant]()),
+  wasm: (name) => fetch(MODULES[name]()),
+  spawn(start, onError) {
+    const worker = new Worker(new URL("./browser-worker.js", import.meta.url), { type: "module" });
+    worker.addEventListener("error", onError);
+    worker.postMessage(start);
+    return worker;
+  },
   open: (location, signal) => openUrl(location, { signal }),
   pause() {
     const channel = new MessageChannel(); // not setTimeout: nested timers are clamped to 4 ms

@@ -32,7 +32,7 @@ export const LOADING = {
   variant: single(choice("auto", "simd", "relaxed"), "Build of the WebAssembly module; all give the same tokens", {
     default: "auto: the fastest that runs here",
   }),
-  threads: single(integer(1), "Accepted for scripts; this build computes on one thread", { default: "1" }),
+  threads: single(integer(1, 64), "Threads that compute; the tokens do not depend on it", { default: "1" }),
 } as const;
 
 export const OUTPUT = {
@@ -114,17 +114,19 @@ type LoadValues = Values<typeof LOADING & Pick<typeof OUTPUT, "quiet">>;
 /** Loads with a progress bar, and says what a user should know of the file. */
 export async function openModel(path: string, values: LoadValues, more: LoadOptions = {}): Promise<Model> {
   const { quiet, threads = 1 } = values;
-  if (threads > 1 && !quiet) note(`thimble: this build computes on one thread; --threads ${threads} changes nothing`);
   const progress = await createProgress("Loading", "bytes", quiet);
   try {
-    return await loadModel(path, {
+    const model = await loadModel(path, {
       ...(values.context === undefined ? {} : { contextLength: values.context }),
       ...(values.chunk === undefined ? {} : { chunk: values.chunk }),
       ...(values.activations === undefined ? {} : { activations: values.activations }),
+      ...(values.threads === undefined ? {} : { threads: values.threads }),
       ...(values.variant === undefined ? {} : { variant: values.variant }),
       onProgress: ({ loaded, total }) => progress.update(loaded, total),
       ...more,
     });
+    if (model.stats.threads < threads && !quiet) note("thimble: no workers here; it computes on one thread");
+    return model;
   } finally {
     progress.stop();
   }

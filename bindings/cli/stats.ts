@@ -23,7 +23,10 @@ export function describeTurn(session: Session, { result, firstTokenMs }: Turn): 
       formatBytes(bytes),
     ]),
     ...(header.size === undefined ? [] : [["model file", formatBytes(header.size)]]),
-    ["variant", `${stats.variant}, ${stats.threads} thread, ${stats.activations} activations`],
+    [
+      "variant",
+      `${stats.variant}, ${stats.threads} ${stats.threads === 1 ? "thread" : "threads"}, ${stats.activations} activations`,
+    ],
   ];
   return lines.map(([name, value]) => `${name!.padEnd(18)}${value}`).join("\n");
 }

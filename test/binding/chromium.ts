@@ -1,6 +1,7 @@
 /**
- * The suite in headless Chromium: `node main.js PAGE_DIRECTORY MODEL CHROMIUM`. Serves the page on the loopback with no
- * header but the content type (so it is not cross-origin isolated), drives the browser, and prints what the page reports.
+ * The suite in headless Chromium: `node main.js PAGE_DIRECTORY MODEL CHROMIUM`. Serves the page on the loopback twice: with
+ * no header but the content type (so it is not cross-origin isolated), and isolated, where pages may share memory with
+ * workers. Drives the browser and prints what the pages report.
  * @module
  */
 import { createReadStream } from "node:fs";
@@ -19,6 +20,9 @@ const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
   "/main.js": [join(directory, "main.js"), "text/javascript"],
   "/simd.wasm": [join(directory, "simd.wasm"), "application/wasm"],
   "/relaxed.wasm": [join(directory, "relaxed.wasm"), "application/wasm"],
+  "/simd-threads.wasm": [join(directory, "simd-threads.wasm"), "application/wasm"],
+  "/relaxed-threads.wasm": [join(directory, "relaxed-threads.wasm"), "application/wasm"],
+  "/browser-worker.js": [join(directory, "browser-worker.js"), "text/javascript"],
   "/model.gguf": [model, "application/octet-stream"],
 };
 /** Root without a sandbox, and no traffic of the browser's own. */
@@ -33,8 +37,12 @@ const ARGUMENTS = [
   "--disable-sync",
 ];
 
-function serve(): Promise<Server> {
+function serve(isIsolated: boolean): Promise<Server> {
   const server = createServer(({ url = "" }, response) => {
+    if (isIsolated) {
+      response.setHeader("cross-origin-opener-policy", "same-origin");
+      response.setHeader("cross-origin-embedder-policy", "require-corp");
+    }
     const found = FILES[url];
     if (url === "/") response.setHeader("content-type", "text/html").end(PAGE);
     else if (found === undefined) response.writeHead(404).end();
@@ -44,7 +52,7 @@ function serve(): Promise<Server> {
 }
 
 /** Passes on what the page reports as it comes. @throws what the page threw, at any time */
-async function runPage(browser: Browser, url: string, report: (result: CheckResult) => void): Promise<void> {
+async function runPage(browser: Browser, server: Server, report: (result: CheckResult) => void): Promise<void> {
   const page = await browser.newPage();
   const failure = new Promise<never>((_, reject) => {
     page.on("pageerror", reject);
@@ -52,13 +60,11 @@ async function runPage(browser: Browser, url: string, report: (result: CheckResu
   });
   page.on("console", (message) => console.log(`page: ${message.text()}`));
   await page.exposeFunction("report", report);
-  await page.goto(url);
-  const isIsolated = await page.evaluate(() => globalThis.crossOriginIsolated);
-  report({ name: "the page is not cross-origin isolated", ok: !isIsolated, detail: `${isIsolated}`, ms: 0 });
+  await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   await Promise.race([page.evaluate(() => globalThis.conform()), failure]);
+  await page.close();
 }
 
-const server = await serve();
 const browser = await chromium.launch({ executablePath, args: ARGUMENTS });
 console.log(`Chromium ${browser.version()}`);
 const results: CheckResult[] = [];
@@ -66,11 +72,15 @@ const report = (result: CheckResult): void => {
   printResult(result);
   results.push(result);
 };
-try {
-  await runPage(browser, `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, report);
-} catch (error) {
-  report({ name: "the page runs to its end", ok: false, detail: `${error}`, ms: 0 });
+for (const isIsolated of [false, true]) {
+  console.log(isIsolated ? "-- cross-origin isolated" : "-- not isolated");
+  const server = await serve(isIsolated);
+  try {
+    await runPage(browser, server, report);
+  } catch (error) {
+    report({ name: "the page runs to its end", ok: false, detail: `${error}`, ms: 0 });
+  }
+  server.close();
 }
 await browser.close();
-server.close();
 process.exitCode = printTotal(results) ? 0 : 1;

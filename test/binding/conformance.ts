@@ -18,6 +18,8 @@ import { GREEDY_TEXT, LOGITS_DIGEST, logitsDigest, PIECES, pinnedIds, SAMPLED_TE
 export interface Host {
   /** As `Platform.name`. */
   readonly name: string;
+  /** It can share memory with workers. */
+  readonly threads: boolean;
   readonly loadModel: (source: string | ModelSource, options?: LoadOptions) => Promise<Model>;
   /** models/thimble-15m.Q4_0.gguf as this host opens it (a path, a URL), and its bytes. */
   readonly location: string;
@@ -105,6 +107,16 @@ export function conformance(host: Host): Check[] {
         }
         same((await shared()).stats.variant, outcomes.includes("relaxed") ? "relaxed" : "simd", "what auto takes");
         return outcomes.join(", ");
+      },
+    },
+    {
+      name: "two threads give the same digest; where memory cannot be shared there is one",
+      async run() {
+        const model = await loadModel(location, { ...ALL_LOGITS, threads: 2 });
+        same(model.stats.threads, host.threads ? 2 : 1, "threads");
+        same(await logitsDigest(model, PIECES), LOGITS_DIGEST, "digest");
+        await model.close();
+        return `${host.threads ? 2 : 1}`;
       },
     },
     {

@@ -11,4 +11,4 @@ const location = process.argv[2]!;
 const bytes = new Uint8Array(await readFile(location));
 const versions: Record<string, string | undefined> = process.versions;
 console.log(`Deno ${versions.deno}, V8 ${versions.v8}`);
-process.exitCode = (await reportConformance({ name: "deno", loadModel, location, bytes })) ? 0 : 1;
+process.exitCode = (await reportConformance({ name: "deno", threads: true, loadModel, location, bytes })) ? 0 : 1;

@@ -1,7 +1,7 @@
 /**
  * Runs the conformance suite on the hosts this machine has: `node build/hosts/hosts.js [node|newer-node|deno|chromium ...]`.
  * Without names it runs those that are there and says which it did not run; a host asked for by name must be there.
- * Needs dist/simd.wasm and dist/relaxed.wasm. The last line is `N passed, N failed` over all hosts.
+ * Needs the modules and workers of dist. The last line is `N passed, N failed` over all hosts.
  * @module
  */
 import { spawn } from "node:child_process";
@@ -12,6 +12,11 @@ import { type BuildOptions, build } from "esbuild";
 
 const OUT = resolve("build/hosts");
 const MODEL = resolve("models/thimble-15m.Q4_0.gguf");
+/** What lies beside a binding's bundle. */
+const BUILT = [
+  ...["simd", "relaxed", "simd-threads", "relaxed-threads"].map((name) => `${name}.wasm`),
+  ...["worker.js", "browser-worker.js"],
+];
 /** A host that takes longer hangs. */
 const TIMEOUT_MS = 180_000;
 
@@ -92,7 +97,7 @@ async function bundle(name: string, options: BuildOptions): Promise<void> {
   const outdir = join(OUT, name);
   await build({ entryPoints, outdir, bundle: true, format: "esm", sourcemap: true, logLevel: "warning", ...options });
   await mkdir(outdir, { recursive: true });
-  for (const file of ["simd.wasm", "relaxed.wasm"]) await copyFile(`dist/${file}`, join(outdir, file));
+  for (const file of BUILT) await copyFile(`dist/${file}`, join(outdir, file));
 }
 
 /** Runs a host to its end, its output passed on. Returns its counts; one that gives none has failed. */

@@ -10,10 +10,11 @@ import { conformance } from "./conformance.ts";
 const location = "models/thimble-15m.Q4_0.gguf";
 const bytes = new Uint8Array(await readFile(location));
 // The binding reads the module from beside the file it is bundled into, which is this test.
-for (const file of ["simd.wasm", "relaxed.wasm"]) await copyFile(`dist/${file}`, new URL(file, import.meta.url));
+const BUILT = ["simd.wasm", "relaxed.wasm", "simd-threads.wasm", "relaxed-threads.wasm", "worker.js"];
+for (const file of BUILT) await copyFile(`dist/${file}`, new URL(file, import.meta.url));
 
 const test = suite("conformance on node");
-for (const { name, run } of conformance({ name: "node", loadModel, location, bytes })) {
+for (const { name, run } of conformance({ name: "node", threads: true, loadModel, location, bytes })) {
   test(name, async () => {
     await run();
   });

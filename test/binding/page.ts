@@ -16,7 +16,7 @@ globalThis.conform = async () => {
   const location = new URL("model.gguf", document.baseURI).href;
   const bytes = new Uint8Array(await (await fetch(location)).arrayBuffer());
   const reports: Promise<void>[] = [];
-  const host = { name: "browser", loadModel, location, bytes };
+  const host = { name: "browser", threads: globalThis.crossOriginIsolated, loadModel, location, bytes };
   await runConformance(host, (result) => reports.push(globalThis.report(result)));
   await Promise.all(reports);
 };

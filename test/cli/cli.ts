@@ -27,7 +27,7 @@ let built: Promise<void> | undefined;
 
 async function bundle(): Promise<void> {
   await build({
-    entryPoints: { cli: "bindings/cli/main.ts" },
+    entryPoints: { cli: "bindings/cli/main.ts", worker: "bindings/node/worker.ts" },
     bundle: true,
     packages: "external",
     format: "esm",
@@ -39,7 +39,9 @@ async function bundle(): Promise<void> {
     logLevel: "warning",
   });
   await copyFile("build/wasm/test.wasm", `${FOLDER}/simd.wasm`);
-  await copyFile("dist/relaxed.wasm", `${FOLDER}/relaxed.wasm`);
+  for (const file of ["relaxed.wasm", "simd-threads.wasm", "relaxed-threads.wasm"]) {
+    await copyFile(`dist/${file}`, `${FOLDER}/${file}`);
+  }
 }
 
 export async function start(

@@ -64,7 +64,7 @@ test("a file that cannot run is shown, with the reason", async () => {
 
 /** Long options by command; a change here is a change of the tool's interface. */
 const COMMON = ["help", "json", "model"];
-const LOADING = ["activations", "chunk", "context", "quiet", "threads"];
+const LOADING = ["activations", "chunk", "context", "quiet", "threads", "variant"];
 const OPTIONS: Record<string, string[]> = {
   run: [
     ...["chat", "frequency-penalty", "ignore-eos", "logit-bias", "logprobs", "max-tokens", "min-p", "presence-penalty"],

@@ -129,14 +129,14 @@ test("--logit-bias bans a token", async () => {
   assert.is.not(banned.completionIds[0], first);
 });
 
-test("--chunk changes nothing of the text; --threads and --stats speak on stderr only, --quiet not at all", async () => {
+test("--chunk, --threads and --variant change nothing of the text; --stats speaks on stderr only, --quiet not at all", async () => {
   const [{ text }, noted, quiet] = await Promise.all([
     greedy(),
-    thimble(["run", FOX, ...GREEDY, "--chunk", "3", "--threads", "4", "--stats"]),
-    thimble(["run", FOX, ...GREEDY, "--threads", "4", "-q"]),
+    thimble(["run", FOX, ...GREEDY, "--chunk", "3", "--threads", "2", "--variant", "simd", "--stats"]),
+    thimble(["run", FOX, ...GREEDY, "--threads", "2", "-q"]),
   ]);
   assert.is(noted.stdout, `${text}\n`);
-  assert.match(noted.stderr, /^thimble: this build computes on one thread/);
+  assert.match(noted.stderr, /^ *variant +simd, 2 threads/m);
   for (const part of [
     "prompt",
     "completion",

@@ -1,7 +1,8 @@
 /** Loading models in tests: the Node platform with the WebAssembly module of the build, found from the project's root. */
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { openFile } from "../../bindings/node/file-source.ts";
-import { platform as node } from "../../bindings/node/platform.ts";
+import { platform as node, spawnWorker } from "../../bindings/node/platform.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { loadFrom, type Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
@@ -14,11 +15,13 @@ const modules = new Map<string, Uint8Array<ArrayBuffer>>();
 
 export const platform: Platform = {
   ...node,
-  async wasm(variant) {
-    const module = modules.get(variant) ?? new Uint8Array(readFileSync(`dist/${variant}.wasm`));
-    modules.set(variant, module);
+  async wasm(name) {
+    const module = modules.get(name) ?? new Uint8Array(readFileSync(`dist/${name}.wasm`));
+    modules.set(name, module);
     return module;
   },
+  // Not beside the test's bundle.
+  spawn: (start, onError) => spawnWorker(new URL(`file://${resolve("dist/worker.js")}`), start, onError),
 };
 
 export async function load(source: string | ModelSource, options?: LoadOptions): Promise<Model> {
