@@ -18,6 +18,7 @@ export { expWeightsRef, logSumExpRef } from "./kernels/log-sum-exp";
 export { formOf, rowBytes, tileBytes } from "./kernels/pack";
 export { poolHeads, poolHeadsRef } from "./kernels/pool-heads";
 export {
+  activationBytes,
   quantizeActivations,
   quantizeActivationsRef,
   quantizeBytes,

@@ -56,6 +56,10 @@ export interface KernelExports extends EngineExports {
   tileBytes(form: Form, nCols: number): number;
   readonly quantizeActivations: Quantize;
   readonly quantizeActivationsRef: Quantize;
+  readonly quantizeBytes: Quantize;
+  readonly quantizeBytesRef: Quantize;
+  /** Bytes of an activation block for weights of a form. */
+  activationBytes(form: Form): number;
   readonly rmsNorm: Norm;
   readonly rmsNormRef: Norm;
   readonly rope: Rope;

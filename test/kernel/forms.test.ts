@@ -90,7 +90,7 @@ for (const name of Object.keys(HALVES) as (keyof typeof GGUF_TYPE)[]) {
       exports.packRows(tiles.address, instance.input(rows).address, type, nRows, nCols, 0);
       const linear = linearRecord(instance, tiles.address, form, nRows, nCols);
       const x = bells(nCols * TOKENS, draw);
-      const activations = quantized(instance, x);
+      const activations = quantized(instance, x, form);
       const xStride = activations.u8.length / TOKENS;
       const gemm = instance.output(TOKENS * nTiles * 32);
       for (let tile = 0; tile < nTiles; ++tile) {

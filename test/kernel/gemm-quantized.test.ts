@@ -1,4 +1,4 @@
-import { Form, Size, TensorType } from "../../assembly/memory/status.ts";
+import { Form, TensorType } from "../../assembly/memory/status.ts";
 import { sameBits } from "./compare.ts";
 import { checkedSuite, copyOf, Instance, type Region } from "./instance.ts";
 import { activations, ggufRows, KINDS, linearRecord, packed, quantized } from "./quantized.ts";
@@ -42,8 +42,8 @@ test("four tokens, a tile of 1, 2, 5, 18 blocks, random and at the ends of every
       for (const kind of KINDS) {
         const nCols = 32 * nBlocks;
         const weights = packed(instance, kernel[1], ggufRows(kernel[1], 8, nCols, draw, kind), 8, nCols);
-        const x = quantized(instance, activations(TOKENS * nCols, draw, kind));
-        compare(kernel, weights.address, x, nBlocks * Size.ACTIVATION_BLOCK, 32, nBlocks);
+        const x = quantized(instance, activations(TOKENS * nCols, draw, kind), kernel[0]);
+        compare(kernel, weights.address, x, nBlocks * exports.activationBytes(kernel[0]), 32, nBlocks);
         instance.reset();
       }
     }
@@ -54,10 +54,10 @@ test("strides wider than the rows: outputs of other tiles and other activations 
   const draw = draws(22);
   for (const kernel of KERNELS) {
     const weights = packed(instance, kernel[1], ggufRows(kernel[1], 24, 96, draw), 24, 96);
-    const x = quantized(instance, activations(TOKENS * 160, draw, "random"));
+    const x = quantized(instance, activations(TOKENS * 160, draw, "random"), kernel[0]);
     for (const tile of [0, 1, 2]) {
       const address = weights.address + tile * exports.tileBytes(kernel[0], 96);
-      compare(kernel, address, x, 5 * Size.ACTIVATION_BLOCK, 96, 3);
+      compare(kernel, address, x, 5 * exports.activationBytes(kernel[0]), 96, 3);
     }
     instance.reset();
   }
@@ -75,7 +75,7 @@ test("tokens unlike each other: a zero one, a huge one, a tiny one", () => {
     ] as const) {
       x.set(anySize(64, draw, exponent, exponent + 3), t * 64);
     }
-    compare(kernel, weights.address, quantized(instance, x), 2 * Size.ACTIVATION_BLOCK, 32, 2);
+    compare(kernel, weights.address, quantized(instance, x, kernel[0]), 2 * exports.activationBytes(kernel[0]), 32, 2);
     instance.reset();
   }
 });

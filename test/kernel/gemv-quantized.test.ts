@@ -23,7 +23,7 @@ function product(kernel: Kernel, rows: Uint8Array, nRows: number, x: Float32Arra
   const [name, type, form] = kernel;
   const nTiles = Math.ceil(nRows / 8);
   const weights = packed(instance, type, rows, nRows, x.length);
-  const quantizedX = quantized(instance, x);
+  const quantizedX = quantized(instance, x, form);
   const out = instance.output(nTiles * 32);
   const expected = instance.output(nTiles * 32);
   gemvQuantized(out.address, quantizedX.address, weights.address, nTiles, x.length / 32, form);

@@ -6,7 +6,7 @@ import { checkedSuite, Instance, type Region } from "./instance.ts";
 import { anySize, bells, draws, floats, integer } from "./values.ts";
 
 const instance = new Instance();
-const { quantizeActivations, quantizeActivationsRef } = instance.exports;
+const { quantizeActivations, quantizeActivationsRef, quantizeBytes, quantizeBytesRef } = instance.exports;
 const test = checkedSuite("quantize-activations", instance);
 
 /** Columns in the order of a block's 32 i16, as the drawing in quantize-activations.ts says. */
@@ -45,7 +45,36 @@ function quantize(x: Float32Array): Block[] {
   quantizeActivations(out.address, input, nBlocks);
   quantizeActivationsRef(expected.address, input, nBlocks);
   sameBytes(out.u8, expected.u8, `${nBlocks} blocks`);
-  return Array.from({ length: nBlocks }, (_, i) => blockAt(out, i));
+  const blocks = Array.from({ length: nBlocks }, (_, i) => blockAt(out, i));
+  checkBytes(input, blocks);
+  return blocks;
+}
+
+/** Blocks of bytes: both kernels the same, and the values, scale and sums of the blocks of pairs. */
+function checkBytes(input: number, blocks: readonly Block[]): void {
+  const size = 64;
+  const out = instance.output(blocks.length * size);
+  const expected = instance.output(blocks.length * size);
+  quantizeBytes(out.address, input, blocks.length);
+  quantizeBytesRef(expected.address, input, blocks.length);
+  sameBytes(out.u8, expected.u8, `${blocks.length} blocks of bytes`);
+  for (const [b, { q, dx, sx, sums }] of blocks.entries()) {
+    assert.equal(Array.from(new Int8Array(out.u8.buffer, out.address + b * size, 32)), q);
+    const [at, half] = [(b * size) / 4 + 8, (b * size) / 2 + 16];
+    const { f32, i16 } = out;
+    assert.equal([f32[at], f32[at + 2], f32[at + 5], f32[at + 6]], [dx, sx, ...sums]);
+    const zero = (from: number, to: number, isOther: boolean) =>
+      q.slice(from, to).reduce((sum, value, c) => (((c & 2) !== 0) === isOther ? sum - 8 * value : sum), 0) + 0;
+    const pairs = [i16.slice(half + 2, half + 4), i16.slice(half + 6, half + 8), i16.slice(half + 8, half + 10)];
+    const ranges = [
+      [0, 32],
+      [0, 16],
+      [16, 32],
+    ] as const;
+    ranges.forEach(([from, to], i) => {
+      assert.equal(Array.from(pairs[i]!), [zero(from, to, false), zero(from, to, true)]);
+    });
+  }
 }
 
 /** 32 values around given ones. */

@@ -83,10 +83,12 @@ export function activations(nCols: number, draw: Draw, kind: Kind): Float32Array
   });
 }
 
-/** Quantizes rows of activations with the kernel. */
-export function quantized(instance: Instance, x: Float32Array): Region {
+/** Quantizes rows of activations with the kernel, in the layout that weights of a form want from this build. */
+export function quantized(instance: Instance, x: Float32Array, form: Form): Region {
+  const { activationBytes, quantizeActivations, quantizeBytes } = instance.exports;
   const nBlocks = x.length / Size.BLOCK;
-  const out = instance.output(nBlocks * Size.ACTIVATION_BLOCK);
-  instance.exports.quantizeActivations(out.address, instance.input(x).address, nBlocks);
+  const out = instance.output(nBlocks * activationBytes(form));
+  const isPairs = activationBytes(form) === Size.ACTIVATION_BLOCK;
+  (isPairs ? quantizeActivations : quantizeBytes)(out.address, instance.input(x).address, nBlocks);
   return out;
 }
