@@ -1,5 +1,5 @@
 /**
- * Our runtime as a `Measurer`, on Node, through the same calls a session makes: `Engine.forward` and an argmax.
+ * Our runtime as a `Measurer`, on Node.
  * @module
  */
 import { readFile } from "node:fs/promises";
@@ -7,67 +7,23 @@ import { openFile } from "../bindings/node/file-source.ts";
 import { platform as node } from "../bindings/node/platform.ts";
 import { loadFrom } from "../host/model.ts";
 import type { Platform } from "../host/platform.ts";
-import { type Measurer, promptTokens } from "./prompt.ts";
-
-/** And what only ours can tell. */
-export interface OurMeasurer extends Measurer {
-  /** Bytes of the page pool. */
-  cacheBytes(): number;
-}
+import { measurerOf, type OurMeasurer } from "./engine-measurer.ts";
+import type { BenchVariant } from "./lib/variants.ts";
 
 /** The wasm of the build, wherever the bench's bundle lies; run from the project's root. */
-const platform: Platform = { ...node, wasm: async (variant) => new Uint8Array(await readFile(`dist/${variant}.wasm`)) };
+const platform: Platform = { ...node, wasm: async (name) => new Uint8Array(await readFile(`dist/${name}.wasm`)) };
 
-/** @param options.threads - must be 1: this build computes on one thread */
-export async function measureOurs(options: { readonly model: string; readonly threads: number }): Promise<OurMeasurer> {
-  if (options.threads !== 1) throw new Error("this build computes on one thread");
-  const model = await loadFrom(platform, await openFile(options.model));
-  const { engine, config } = model;
-  const { maxRows } = engine.sizes;
-  const session = engine.openSession();
-  const feed = (tokens: readonly number[], position: number): void => {
-    for (let at = 0; at < tokens.length; at += maxRows) {
-      const rows = tokens.slice(at, at + maxRows);
-      const isEnd = at + maxRows >= tokens.length;
-      engine.forward(
-        rows.map((input, i) => ({
-          session,
-          input,
-          position: position + at + i,
-          logits: isEnd && i === rows.length - 1,
-        })),
-      );
-    }
-  };
-  const best = (): number => {
-    const logits = engine.logits(0);
-    let id = 0;
-    for (let i = 1; i < logits.length; ++i) if (logits[i]! > logits[id]!) id = i;
-    return id;
-  };
-  const fill = (n: number): void => {
-    engine.runtime.exports.sessionTruncate(session, 0);
-    feed([...promptTokens(n, config.vocabSize)], 0);
-  };
-  return {
-    name: `thimble (${engine.runtime.variant})`,
-    async prefill(n) {
-      engine.runtime.exports.sessionTruncate(session, 0);
-      const start = performance.now();
-      fill(n);
-      return (performance.now() - start) / 1000;
-    },
-    async decode(nContext, nTokens) {
-      fill(nContext);
-      let id = best();
-      const start = performance.now();
-      for (let i = 0; i < nTokens; ++i) {
-        feed([id], nContext + i);
-        id = best();
-      }
-      return (nTokens * 1000) / (performance.now() - start);
-    },
-    cacheBytes: () => model.stats.pageBytes,
-    close: () => model.close(),
-  };
+/**
+ * @param options.threads - must be 1: peers are compared on one thread
+ * @param options.variant - default: what the host picks
+ */
+export async function measureOurs(options: {
+  readonly model: string;
+  readonly threads: number;
+  readonly variant?: BenchVariant;
+}): Promise<OurMeasurer> {
+  if (options.threads !== 1) throw new Error("ours is measured on one thread");
+  const { variant } = options;
+  const model = await loadFrom(platform, await openFile(options.model), variant === undefined ? {} : { variant });
+  return measurerOf(model);
 }

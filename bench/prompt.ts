@@ -9,6 +9,9 @@
 const SEED = 2463534242;
 const LOWEST_TOKEN = 32;
 
+/** Vocabulary of SmolLM2, for runtimes that do not tell. */
+export const SMOLLM2_VOCABULARY = 49152;
+
 /** The first `n` tokens of the one benchmark prompt, valid in a vocabulary of `vocabSize`. */
 export function promptTokens(n: number, vocabSize: number): Uint32Array {
   const tokens = new Uint32Array(n);
@@ -20,12 +23,15 @@ export function promptTokens(n: number, vocabSize: number): Uint32Array {
   return tokens;
 }
 
-/** One runtime with one model loaded and warmed up. Each call starts from an empty cache. */
+/** One runtime with one model loaded. */
 export interface Measurer {
   readonly name: string;
-  /** Seconds to read the first `n` prompt tokens, up to and including the logits of the last one. */
+  /** Seconds to read the first `n` prompt tokens into an empty cache, up to and including the logits of the last one. */
   prefill(n: number): Promise<number>;
-  /** Tokens per second of `nTokens` greedy steps (forward pass and argmax) behind a prompt of `nContext` tokens. */
+  /**
+   * Tokens per second of `nTokens` greedy steps (forward pass and argmax) behind a prompt of `nContext` tokens. What an
+   * earlier call left of the prompt in the cache is used again.
+   */
   decode(nContext: number, nTokens: number): Promise<number>;
   close(): Promise<void> | void;
 }

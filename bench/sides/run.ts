@@ -1,0 +1,6 @@
+/** What a kernel request is prepared to. @module */
+export interface Run {
+  /** Multiplications of one call. */
+  readonly macs: number;
+  call(): void;
+}
