@@ -2,14 +2,10 @@
  * What a part of the bench leaves behind: one JSON file with every sample, from which docs/benchmarks.md is written.
  * @module
  */
-import { execFile } from "node:child_process";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, release } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { median } from "./statistics.ts";
-
-const run = promisify(execFile);
 
 /** What is known about one side: versions, build, options. */
 export type SideInfo = Readonly<Record<string, string | number | readonly string[]>>;
@@ -76,17 +72,19 @@ export async function storePart(folder: string, command: string, part: PartResul
   const stored: StoredPart = { ...part, command, date, machine: await describeMachine(), cases };
   await mkdir(folder, { recursive: true });
   const file = join(folder, `${part.part}.json`);
-  // five significant digits: more than the machine has to tell
-  const rounded = (_: string, value: unknown): unknown =>
-    typeof value === "number" ? Number(value.toPrecision(5)) : value;
-  await writeFile(file, `${JSON.stringify(stored, rounded, 2)}\n`);
-  // The files are committed, so they look as the linter wants them, a list of samples on one line.
-  await run("node_modules/.bin/biome", ["format", "--write", file]).catch(() => {});
+  await writeFile(file, `${linesOf(stored)}\n`);
   return file;
 }
 
 function mediansOf({ samples }: CaseResult): Record<string, number> {
   return Object.fromEntries(Object.entries(samples).map(([side, list]) => [side, median(list)]));
+}
+
+/** JSON with a list of samples on one line and five significant digits: files that can be read and compared. */
+function linesOf(value: unknown): string {
+  const rounded = (_: string, each: unknown): unknown =>
+    typeof each === "number" ? Number(each.toPrecision(5)) : each;
+  return JSON.stringify(value, rounded, 2).replace(/\[[\s\d.,e+-]+\]/g, (list) => list.replace(/\s+/g, " "));
 }
 
 export async function readPart(folder: string, part: string): Promise<StoredPart | undefined> {
