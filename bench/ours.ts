@@ -3,18 +3,22 @@
  * @module
  */
 import { readFile } from "node:fs/promises";
+import { pathToFileURL } from "node:url";
 import { openFile } from "../bindings/node/file-source.ts";
-import { platform as node } from "../bindings/node/platform.ts";
+import { platform as node, spawnWorker } from "../bindings/node/platform.ts";
 import { loadFrom } from "../host/model.ts";
 import type { Platform } from "../host/platform.ts";
 import { measurerOf, type OurMeasurer } from "./engine-measurer.ts";
 import type { BenchVariant } from "./lib/variants.ts";
 
 /** The wasm of the build, wherever the bench's bundle lies; run from the project's root. */
-const platform: Platform = { ...node, wasm: async (name) => new Uint8Array(await readFile(`dist/${name}.wasm`)) };
+const platform: Platform = {
+  ...node,
+  wasm: async (name) => new Uint8Array(await readFile(`dist/${name}.wasm`)),
+  spawn: (start, onError) => spawnWorker(pathToFileURL("dist/worker.js"), start, onError),
+};
 
 /**
- * @param options.threads - must be 1: peers are compared on one thread
  * @param options.variant - default: what the host picks
  */
 export async function measureOurs(options: {
@@ -22,8 +26,8 @@ export async function measureOurs(options: {
   readonly threads: number;
   readonly variant?: BenchVariant;
 }): Promise<OurMeasurer> {
-  if (options.threads !== 1) throw new Error("ours is measured on one thread");
-  const { variant } = options;
-  const model = await loadFrom(platform, await openFile(options.model), variant === undefined ? {} : { variant });
+  const { variant, threads } = options;
+  const model = await loadFrom(platform, await openFile(options.model), { variant: variant ?? "auto", threads });
+  if (model.stats.threads !== threads) throw new Error(`${model.stats.threads} threads run, not ${threads}`);
   return measurerOf(model);
 }

@@ -4,7 +4,7 @@
  */
 import { Engine, HeadView, layerAt, Session } from "../memory/records";
 import { Option, Size } from "../memory/status";
-import { pageAt } from "./page";
+import { keyOffset, pageAt } from "./page";
 
 /** The squares of one key f32 [keyDim], `stride` bytes apart. */
 export function keySquare(key: usize, keyDim: u32, stride: u32): f64 {
@@ -25,9 +25,8 @@ export function measureKeys(e: Engine, session: Session): void {
       const head = changetype<HeadView>(session.heads + <usize>(layer.firstHead + h) * offsetof<HeadView>());
       head.keySquares = 0;
       for (let slot: u32 = 0; slot < head.length; ++slot) {
-        const place = slot % Size.PAGE_SLOTS;
-        const key = pageAt(head, slot) + (place >> 2) * (layer.keyDim << 4) + ((place & 3) << 2);
-        head.keySquares += keySquare(key, layer.keyDim, 16);
+        const key = pageAt(head, slot) + keyOffset(slot % Size.PAGE_SLOTS, layer.keyDim);
+        head.keySquares += keySquare(key, layer.keyDim, 64);
       }
     }
   }

@@ -10,9 +10,16 @@
  * q.k runs over dims ascending with one f32 lane per slot; o with one lane per dim. Query heads go in threes (each load of
  * a key or value serves 3 heads: 12 accumulators), the rest one by one; a head's bits do not depend on its company.
  *
+ * Ladder (GMAC/s of scores and values on Zen 3, f32, 3 heads of 64 dims: 1,024 slots in cache | 90 heads x 7,168 slots;
+ * `npm run bench -- --only kernels`):
+ *   three heads a load; keys in groups of 4 slots, values a row a slot: four streams             7.9 | 3.6
+ *   16 slots, 16 dims beside each other: one stream                                             9.0 | 5.0
+ *   splats loaded at each use (no accumulator spills)                                           8.6 | 5.1  not kept
+ *   6 accumulators, 8 slots at a time, two dims a turn                                          8.7 | 4.5  not kept
+ *
  * Shapes: out [nHeads][valueDim], q [nHeads][keyDim]; the task's scratch: ATTEND_SCRATCH bytes + 3 * valueDim f32.
  */
-import { pageAt, valuesOffset } from "../cache/page";
+import { keyOffset, pageAt, valueOffset, valuesOffset } from "../cache/page";
 import { AttendTask } from "../memory/records";
 import { Size } from "../memory/status";
 import { mergeSpan } from "./merge-span";
@@ -62,12 +69,12 @@ function attendHeads(out: usize, q: usize, task: AttendTask, nHeads: u32): void 
     }
     let dim: u32 = 0;
     for (; dim + 16 <= valueDim; dim += 16) {
-      const layout = (<u64>(valuesOffset(keyDim) + (dim << 2)) << 32) | <u64>(valueDim << 2);
+      const layout = (<u64>(valuesOffset(keyDim) + (dim << 7)) << 32) | <u64>(valueDim << 2);
       if (nHeads == 3) values16x3(spanOut + (dim << 2), scratch, head, span, count, layout);
       else values16(spanOut + (dim << 2), scratch, head, span, count, layout);
     }
     for (; dim < valueDim; dim += 4) {
-      const layout = (<u64>(valuesOffset(keyDim) + (dim << 2)) << 32) | <u64>(valueDim << 2);
+      const layout = (<u64>(valuesOffset(keyDim) + (dim << 7)) << 32) | <u64>(valueDim << 2);
       for (let h: usize = 0; h < nHeads; ++h) {
         values4(spanOut + ((h * valueDim + dim) << 2), scratch + h * SCORES_BYTES, head, span, count, layout);
       }
@@ -105,10 +112,10 @@ export function attendF32Ref(out: usize, q: usize, task: AttendTask): void {
     for (let span = start; span < task.end; span += Size.SPAN_SLOTS) {
       const count = min<u32>(Size.SPAN_SLOTS, task.end - span);
       for (let i: u32 = 0; i < count; ++i) {
-        const key = pageAt(head, span + i) + ((i & 31) >> 2) * (keyDim << 4) + ((i & 3) << 2);
+        const key = pageAt(head, span + i) + keyOffset(i & 31, keyDim);
         let dot: f32 = 0;
         for (let d: u32 = 0; d < keyDim; ++d) {
-          const product: f32 = load<f32>(key + (d << 4)) * load<f32>(q + (d << 2));
+          const product: f32 = load<f32>(key + (d << 6)) * load<f32>(q + (d << 2));
           dot = dot + product;
         }
         store<f32>(scratch + (i << 2), dot);
@@ -119,7 +126,7 @@ export function attendF32Ref(out: usize, q: usize, task: AttendTask): void {
       for (let d: u32 = 0; d < valueDim; ++d) {
         let sum: f32 = 0;
         for (let i: u32 = 0; i < count; ++i) {
-          const value = load<f32>(pageAt(head, span + i) + valuesOffset(keyDim) + (((i & 31) * valueDim + d) << 2));
+          const value = load<f32>(pageAt(head, span + i) + valuesOffset(keyDim) + valueOffset(i & 31, d, valueDim));
           const product: f32 = value * load<f32>(scratch + (i << 2));
           sum = sum + product;
         }

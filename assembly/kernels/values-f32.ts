@@ -12,7 +12,7 @@ import { SCORES_BYTES } from "./scores-f32";
 @inline
 function values1(out: usize, weights: usize, head: HeadView, first: u32, n: u32, layout: u64, vectors: u32): void {
   const offset = <usize>(layout >> 32);
-  const step = <usize>(layout & 0xffffffff);
+  const step: usize = vectors << 4;
   let a0 = f32x4.splat(0);
   let a1 = a0;
   let a2 = a0;
@@ -65,7 +65,7 @@ export function values16x3(out: usize, weights: usize, head: HeadView, first: u3
   for (let done: u32 = 0; done < n; done += Size.PAGE_SLOTS) {
     let v = pageAt(head, first + done) + offset;
     const count = min<u32>(Size.PAGE_SLOTS, n - done);
-    for (let end = weights + (count << 2); weights < end; weights += 4, v += step) {
+    for (let end = weights + (count << 2); weights < end; weights += 4, v += 64) {
       const wa = v128.load32_splat(weights);
       const wb = v128.load32_splat(weights, SCORES_BYTES);
       const wc = v128.load32_splat(weights, 2 * SCORES_BYTES);

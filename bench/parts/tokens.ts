@@ -1,7 +1,8 @@
 /**
  * Tokens a second of ours alone, all variants interleaved, and beside each decode the memory roof of one thread, measured
  * in the same rounds: a token reads all weights and the keys and values before it, so bytes a second over the roof is the
- * share of what the memory could give one thread.
+ * share of what the memory could give one thread. Two threads go beside one: the roof of two over that of one, and the
+ * processor time of their samples (2 says that both cores worked all the time), tell whether two real cores were free.
  * @module
  */
 import { type Case, interleave, type Plan, type Side, withSides } from "../lib/interleave.ts";
@@ -20,14 +21,20 @@ export async function tokensPart(model: string, node: string, plan: Plan): Promi
   const { variants, skipped } = await builtVariants(productWasm);
   const openers: Record<string, () => Promise<Side>> = {};
   for (const variant of variants) {
-    openers[variant] = () => openLineSide(variant, { program: node, args: [program("sides/ours"), model, variant] });
+    for (const [name, threads] of [
+      [variant, 1],
+      [`${variant}, 2 threads`, 2],
+    ] as const) {
+      const args = [program("sides/ours"), model, variant, String(threads)];
+      openers[name] = () => openLineSide(name, { program: node, args });
+    }
   }
   openers[ROOF] = async () => {
     const side = await openLineSide(ROOF, { program: node, args: [program("sides/roof")] });
     return { ...side, measure: ({ threads = 1 }) => side.measure({ threads }) };
   };
   const { result, sides, ...rest } = await withSides(openers, plan.log, (open) =>
-    interleave(open, cases(variants), plan),
+    interleave(open, cases(variants.flatMap((each) => [each, `${each}, 2 threads`])), plan),
   );
   const all = [...skipped, ...rest.skipped, ...result.skipped];
   const shares = result.cases.flatMap((each) => shareOf(each, sides));

@@ -91,13 +91,23 @@ export function pagesAt(instance: Instance, head: number): number[] {
   return Array.from(new Uint32Array(instance.exports.memory.buffer, table!, nPages));
 }
 
+/** Where the drawing of an f32 page (assembly/cache/page.ts) has dim d of a slot's key: halves of keyDim x 16 slots. */
+export function keyIndex(slot: number, d: number, keyDim: number): number {
+  return Math.floor(slot / 16) * keyDim * 16 + d * 16 + (slot % 16);
+}
+
+/** And of its value: groups of 16 dims, the rest in groups of 4; in each 32 slots. */
+export function valueIndex(slot: number, d: number, keyDim: number, valueDim: number): number {
+  const dims = d < valueDim - (valueDim % 16) ? 16 : 4;
+  const group = Math.floor(d / dims) * dims;
+  return 32 * keyDim + 32 * group + slot * dims + (d - group);
+}
+
 /** The key and value of a slot, read as the drawing in cache/page.ts says. */
 export function slotAt(instance: Instance, page: number, slot: number, keyDim: number, valueDim: number) {
   const f32 = new Float32Array(instance.exports.memory.buffer, page, 32 * (keyDim + valueDim));
-  const group = Math.floor(slot / 4) * 4 * keyDim;
-  const first = 32 * keyDim + slot * valueDim;
   return {
-    key: Array.from({ length: keyDim }, (_, d) => f32[group + 4 * d + (slot % 4)]!),
-    value: Array.from(f32.subarray(first, first + valueDim)),
+    key: Array.from({ length: keyDim }, (_, d) => f32[keyIndex(slot, d, keyDim)]!),
+    value: Array.from({ length: valueDim }, (_, d) => f32[valueIndex(slot, d, keyDim, valueDim)]!),
   };
 }

@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { sameBits } from "../kernel/compare.ts";
 import { Instance } from "../kernel/instance.ts";
 import { bells, draws } from "../kernel/values.ts";
-import { createEngine, createHead, pageBytesOf, pagesAt, SMALL, slotAt } from "./engine.ts";
+import { createEngine, createHead, keyIndex, pageBytesOf, pagesAt, SMALL, slotAt, valueIndex } from "./engine.ts";
 
 const test = suite("page and append");
 
@@ -26,8 +26,8 @@ test("slots written in any order read back where the drawing says; nothing else 
       const [key, value] = [bells(keyDim, draw), bells(valueDim, draw)];
       const addresses = [instance.input(key).address, instance.input(value).address] as const;
       instance.exports.writeSlot(page.address, slot, ...addresses, keyDim, valueDim);
-      for (const [d, x] of key.entries()) expected[(slot >> 2) * 4 * keyDim + 4 * d + (slot & 3)] = x;
-      expected.set(value, 32 * keyDim + slot * valueDim);
+      for (const [d, x] of key.entries()) expected[keyIndex(slot, d, keyDim)] = x;
+      for (const [d, x] of value.entries()) expected[valueIndex(slot, d, keyDim, valueDim)] = x;
       sameBits(page.f32, expected, `${keyDim} x ${valueDim}, slot ${slot}`);
     }
     assert.ok(
