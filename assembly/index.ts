@@ -2,12 +2,27 @@
 
 export { poolFreePages, poolPages, poolReserve } from "./cache/pool";
 export {
+  headAdopt,
+  headBase,
+  headPage,
+  headSquares,
+  imageHeads,
+  pageBroken,
+  pageSize,
+  sessionAdopt,
+  setPageBroken,
+  slotAddress,
+  slotRead,
+  slotWrite,
+} from "./cache/image";
+export { sessionMark, sessionTruncate } from "./cache/journal";
+export {
   sessionClose,
+  sessionFork,
   sessionLength,
   sessionOpen,
   sessionPages,
   sessionPagesNeeded,
-  sessionTruncate,
 } from "./cache/session";
 export { log64 } from "./kernels/double";
 export { expWeights, logSumExp } from "./kernels/log-sum-exp";

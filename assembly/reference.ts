@@ -1,18 +1,20 @@
 /** Entry of the `test` and `debug` targets: the product's exports, every kernel and every scalar reference. */
 
-export { append } from "./cache/append";
+export { append, closeFull } from "./cache/append";
+export { closeSquares, keySquare } from "./cache/key-squares";
 export { writeSlot } from "./cache/page";
 export * from "./index";
 export { addRow, addRowRef, addScaled, addScaledRef } from "./kernels/add";
-export { ATTEND_SCRATCH, attendF32, attendF32Ref } from "./kernels/attend-f32";
+export { attend, attendRef, attendScratch } from "./kernels/attend";
 export { cosSin64, exp64 } from "./kernels/double";
 export { expRow, expRowRef } from "./kernels/exp";
-export { brainToFloat, floatToHalf, halfToFloat } from "./kernels/f16";
+export { brainToFloat, floatToHalf, halfToFloat, roundToHalf } from "./kernels/f16";
 export { geglu, gegluRef } from "./kernels/geglu";
 export { gemmFloat, gemmFloatRef, gemvFloat, gemvFloatRef } from "./kernels/gemm-float";
 export { gemmQuantized, gemmQuantizedRef } from "./kernels/gemm-quantized";
 export { gemvQuantized, gemvQuantizedRef } from "./kernels/gemv-quantized";
 export { decodeBlock } from "./kernels/gguf-block";
+export { hadamard, hadamardRef } from "./kernels/hadamard";
 export { layerNorm, layerNormRef } from "./kernels/layernorm";
 export { expWeightsRef, logSumExpRef } from "./kernels/log-sum-exp";
 export { formOf, rowBytes, tileBytes } from "./kernels/pack";

@@ -43,9 +43,11 @@ export function measurerOf(model: Model): OurMeasurer {
   /** Prompt tokens at the front of the cache: what a decode behind it need not read again. */
   let kept = 0;
   const fill = (n: number): void => {
-    kept = Math.min(kept, n - 1); // the last one anew, for its logits
-    exports.sessionTruncate(session, kept);
-    feed([...promptTokens(n, config.vocabSize)].slice(kept), kept);
+    kept = exports.sessionTruncate(session, Math.min(kept, n - 1)); // the last one anew, for its logits
+    const tokens = [...promptTokens(n, config.vocabSize)];
+    feed(tokens.slice(kept, -1), kept);
+    exports.sessionMark(session);
+    feed(tokens.slice(-1), n - 1);
     kept = n;
   };
   return {
@@ -69,7 +71,7 @@ export function measurerOf(model: Model): OurMeasurer {
     },
     cacheBytes: () => model.stats.pageBytes,
     weightBytes: () => model.stats.plan.weights,
-    cacheBytesOf: (n) => n * config.layers.length * config.nKvHeads * (config.keyDim + config.valueDim) * 4,
+    cacheBytesOf: (n) => n * model.stats.plan.perToken,
     close: () => model.close(),
   };
 }

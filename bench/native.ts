@@ -33,6 +33,8 @@ export interface NativeOptions {
   threads?: number;
   /** Default "auto". */
   flashAttention?: boolean | "auto";
+  /** Type of the cache's keys and values. Default F16. */
+  cacheType?: string;
   /** Slots of the KV cache. Default: the model's training length, at most 8192. */
   contextSize?: number;
 }
@@ -80,7 +82,18 @@ export async function measureNative(options: NativeOptions): Promise<Measurer & 
   });
   const model = await llama.loadModel({ modelPath });
   const contextSize = options.contextSize ?? Math.min(model.trainContextSize, 8192);
-  const context = await model.createContext({ contextSize, batchSize: BATCH, threads, sequences: 1, flashAttention });
+  const cache = options.cacheType && {
+    experimentalKvCacheKeyType: options.cacheType,
+    experimentalKvCacheValueType: options.cacheType,
+  };
+  const context = await model.createContext({
+    contextSize,
+    batchSize: BATCH,
+    threads,
+    sequences: 1,
+    flashAttention,
+    ...cache,
+  });
   llama.logLevel = "error";
 
   const vocabSize: number = model.fileInfo.metadata.tokenizer.ggml.tokens.length;

@@ -8,12 +8,13 @@ import { commandOf, counts, nodeProgram, runParts } from "./lib/command-line.ts"
 import type { Plan } from "./lib/interleave.ts";
 import { MODEL_TYPES, type ModelType, modelFile } from "./lib/models.ts";
 import { NODE } from "./lib/peers-folder.ts";
+import { versusCaches } from "./versus-caches.ts";
 import { versusNative } from "./versus-native.ts";
 import { versusOnnxruntime } from "./versus-onnxruntime.ts";
 import { versusWllama } from "./versus-wllama.ts";
 
 const USAGE = `npm run bench:peers -- [options]
-  --only LIST      parts to run: native,wllama,ort (default all)
+  --only LIST      parts to run: native,caches,wllama,ort (default all)
   --peers DIR      folder the peers are installed in (default .cache/peers)
   --models DIR     folder of the model files, made there when missing (default .cache/smollm2)
   --model FILE     for native: one file of your own in place of the three
@@ -30,7 +31,7 @@ const USAGE = `npm run bench:peers -- [options]
 
 const { values } = parseArgs({
   options: {
-    only: { type: "string", default: "native,wllama,ort" },
+    only: { type: "string", default: "native,caches,wllama,ort" },
     peers: { type: "string", default: ".cache/peers" },
     models: { type: "string", default: ".cache/smollm2" },
     model: { type: "string" },
@@ -79,6 +80,15 @@ else {
         decode: counts(values.decode),
         tokens: counts(values.tokens)[0]!,
         plan: plan("native"),
+      }),
+    caches: async () =>
+      versusCaches({
+        model: await model("Q4_0"),
+        peersDir,
+        node: await node(),
+        decode: counts(values.decode),
+        tokens: counts(values.tokens)[0]!,
+        plan: plan("caches"),
       }),
     wllama: async () =>
       versusWllama({

@@ -6,13 +6,13 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { readPart, type StoredPart } from "./lib/results.ts";
 import { median } from "./lib/statistics.ts";
-import { NATIVE, ORT_INT8 } from "./report/bars.ts";
+import { NATIVE, NATIVE_CACHES, ORT_INT8 } from "./report/bars.ts";
 import { PLOTS } from "./report/plots.ts";
 import { barPlot } from "./report/svg-bars.ts";
 import { barsTable, comparisonTable, OURS, plainTable } from "./report/tables.ts";
 
 const RESULTS = "bench/results";
-const PARTS = ["native", "wllama", "onnxruntime", "tokens", "kernels", "load", "memory"] as const;
+const PARTS = ["native", "caches", "wllama", "onnxruntime", "tokens", "kernels", "load", "memory"] as const;
 const WLLAMA = ["wllama 2.4.0", "wllama 3.8.1"];
 
 const INTRODUCTION = `# Benchmarks
@@ -41,6 +41,12 @@ const SECTIONS: Readonly<Record<string, readonly [title: string, body: Section]>
     ) => `Tokens a second. The ratio is to the faster of the two native builds in that case. Their cache is f16, ours f32.
 
 ${comparisonTable(part, NATIVE, NATIVE)}`,
+  ],
+  caches: [
+    "Forms of the cache",
+    (part) => `Tokens a second, Q4_0 weights, against llama.cpp native (node-llama-cpp) with the named cache.
+
+${comparisonTable(part, NATIVE_CACHES, NATIVE_CACHES, ["relaxed, f32 pages", "relaxed, q8 pages", "relaxed, q4 pages"])}`,
   ],
   wllama: [
     "Against wllama in Chromium",

@@ -7,6 +7,7 @@ import { Size } from "../assembly/memory/status.ts";
 import type { Architecture } from "./architecture.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
+import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import type { ModelConfig } from "./model-config.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
@@ -20,6 +21,8 @@ export interface RunSizes {
   readonly maxOutputs: number;
   /** Threads that compute. Default 1. */
   readonly threads?: number;
+  /** How keys and values are kept. */
+  readonly cache: CacheConfig;
 }
 
 /** Bytes by part. */
@@ -28,15 +31,29 @@ export interface MemoryPlan {
   readonly weights: number;
   /** Activations, logits, tables; the staging buffer while loading. */
   readonly runState: number;
-  /** Page tables of one session. */
+  /** One session before its first token: page tables, its open, sink and recent pages, and the journal. */
   readonly session: number;
-  /** One page: 32 slots of one KV head of one layer. */
+  /** The part of it that open, sink and recent pages take. */
+  readonly own: number;
+  /** The part of it that a turn's journal takes. */
+  readonly journal: number;
+  /** One page of the pool: 32 slots of one KV head of one layer. */
   readonly page: number;
-  /** Keys and values of one token over all layers, as pages hold them, while it is in the window of each. */
+  /** Keys and values of one token over all layers, as such pages hold them, while it is in the window of each. */
   readonly perToken: number;
   /** Pages of a session whose context is full; layers with a sliding window hold the pages of their window only. */
   readonly context: number;
+  /**
+   * Most bytes of WebAssembly memory with one such session: all of the above, the engine, and what is lost between
+   * regions, up to 64 KiB, which memory grows by.
+   */
+  readonly total: number;
 }
+
+/** What memory grows by. */
+export const WASM_PAGE_BYTES = 65_536;
+/** Static data and the engine's record, at most: what the arena has in use before anything is laid out. */
+export const ENGINE_BYTES = 4096;
 
 /** A region of `bytes` in the arena: rounded up to 64, with at least 64 behind it. */
 export function regionBytes(bytes: number): number {
@@ -44,21 +61,28 @@ export function regionBytes(bytes: number): number {
 }
 
 /** Sizes of the records of assembly/memory/records.ts. */
-const RECORD = { layer: 88, linear: 28, rope: 64, head: 32, session: 24 } as const;
+const RECORD = { layer: 88, linear: 28, rope: 64, head: 48, session: 32 } as const;
 /** Tokens that a layer with a sliding window can take back: SPARE of assembly/cache/window.ts. */
 const SPARE = 32;
-/** ATTEND_SCRATCH of assembly/kernels/attend-f32.ts. */
-const ATTEND_SCRATCH = 3 * 4096 + 64;
-
 /** Pages that a head with this window holds at most of a sequence of `tokens`; 0: no window. */
 function mostPages(tokens: number, window: number): number {
   const all = Math.ceil(tokens / Size.PAGE_SLOTS);
   return window === 0 ? all : Math.min(all, Math.ceil((window + SPARE + Size.PAGE_SLOTS - 1) / Size.PAGE_SLOTS));
 }
 
-/** Pages of one session of `tokens` tokens, over all heads. */
-export function cachePages(config: ModelConfig, tokens: number): number {
-  return config.layers.reduce((sum, { window }) => sum + config.nKvHeads * mostPages(tokens, window), 0);
+/** Pages of the pool that one session of `tokens` tokens needs, over all heads. */
+export function cachePages(config: ModelConfig, cache: CacheConfig, tokens: number): number {
+  const pooled = pooledPages(cache, tokens);
+  return config.layers.reduce((sum, { window }) => {
+    return sum + config.nKvHeads * (window === 0 ? pooled : Math.min(pooled, Math.floor((window + SPARE + 31) / 32)));
+  }, 0);
+}
+
+/** Scratch of an attention task: attendScratch of assembly/kernels/attend.ts. */
+function attendScratch({ keyDim, valueDim }: ModelConfig): number {
+  const to16 = (n: number): number => Math.ceil(n / 16) * 16;
+  const head = 4096 + 128 + to16(valueDim) * 4 + Math.ceil((64 + keyDim * 2) / 64) * 64;
+  return 3 * head + 64 + 256 + Math.max(to16(keyDim), to16(valueDim)) * 32;
 }
 
 /** Bytes of file data that must fit the staging buffer: whole heads (or tiles) of the widest row, twice when unpacked to f32. */
@@ -101,17 +125,33 @@ export function planMemory(
   }
   const runState = runStateBytes(config, sizes);
   const staging = stagingBytes(header, model, activations);
-  const page = Size.PAGE_SLOTS * (config.keyDim + config.valueDim) * 4;
+  const { cache } = sizes;
+  const page = pageSizes(cache, config).aged;
   const nHeads = config.nLayers * config.nKvHeads;
-  const contextPages = cachePages(config, sizes.contextLength);
-  return {
+  const tables = config.layers.reduce(
+    (n, { window }) => n + config.nKvHeads * mostPages(sizes.contextLength, window),
+    0,
+  );
+  const own = nHeads * ownBytes(cache, config);
+  const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
+  const parts = {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
-    session: regionBytes(RECORD.session + nHeads * RECORD.head + contextPages * 4),
+    session: regionBytes(Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal),
+    own,
+    journal,
     page,
     perToken: (nHeads * page) / Size.PAGE_SLOTS,
-    context: contextPages * page,
+    context: cachePages(config, cache, sizes.contextLength) * page,
   };
+  return { ...parts, total: totalBytes(parts, sizes.contextLength) };
+}
+
+/** Memory with one session whose context is full; its pages come in slabs, at most one for every 32 tokens. */
+function totalBytes({ weights, runState, session, page, context }: Omit<MemoryPlan, "total">, tokens: number): number {
+  const slabs = Math.min(context / page, Math.ceil(tokens / Size.PAGE_SLOTS) + 1);
+  const bytes = ENGINE_BYTES + weights + runState + session + context + slabs * 2 * Size.ALIGN;
+  return Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
 }
 
 /** What any file may ask for besides its weights; above that, no more than the bytes it has itself. */
@@ -128,12 +168,12 @@ export function checkProportion(
   header: GgufHeader,
   model: Architecture,
   activations: ActivationMode,
-  { contextLength, maxRows, maxOutputs }: RunSizes,
+  { contextLength, maxRows, maxOutputs, cache }: RunSizes,
 ): void {
   // Rows and outputs beyond the defaults are the caller's wish, not the file's.
-  const sizes = { contextLength, maxRows: Math.min(64, maxRows), maxOutputs: Math.min(8, maxOutputs) };
+  const sizes = { contextLength, cache, maxRows: Math.min(64, maxRows), maxOutputs: Math.min(8, maxOutputs) };
   const { runState, session, page } = planMemory(header, model, activations, sizes);
-  const needed = runState + session + page * cachePages(model.config, FIRST_TOKENS);
+  const needed = runState + session + page * cachePages(model.config, cache, FIRST_TOKENS);
   const available = MODEST_BYTES + header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   if (needed <= available) return;
   const message = `its sizes ask for ${needed} bytes besides the weights, out of proportion to the file`;
@@ -162,7 +202,7 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
     rows * ffnDim * 4,
     rows * hiddenDim * 4,
     ...config.ropes.flatMap(() => [ropeDim * 4, rows * ropeDim * 4]),
-    (sizes.threads ?? 1) * (Math.floor((task + ATTEND_SCRATCH + 12 * valueDim) / 64) * 64 + 64),
+    (sizes.threads ?? 1) * (Math.floor((task + attendScratch(config)) / 64) * 64 + 64),
     outputs * hiddenDim * 4,
     outputs * vocab * 4,
     vocab * 4,

@@ -6,11 +6,14 @@
 export type { Architecture } from "./architecture.ts";
 export type { MemoryPlan, RunSizes } from "./budget.ts";
 export { planMemory } from "./budget.ts";
+export type { ByteSize } from "./byte-size.ts";
 export type { Engine, RowRequest } from "./engine.ts";
 export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from "./errors.ts";
 export type { GgufHeader, TensorInfo } from "./header.ts";
+export type { CacheOptions, KvFormName } from "./kv-cache.ts";
 export { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 export type { LayerConfig, ModelConfig } from "./model-config.ts";
+export { LADDER, type Plan, type PlannedLoad, type PlanOptions, planHeader, type Rung } from "./plan.ts";
 export type { Platform } from "./platform.ts";
 export type { RopeConfig } from "./rope-config.ts";
 export type { Sampled, TokenLogprob } from "./sampler.ts";

@@ -4,8 +4,10 @@
  * @module
  */
 import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { cachePages, FIRST_TOKENS, type RunSizes } from "./budget.ts";
+import { cachePages, FIRST_TOKENS, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
+import { pageSizes } from "./kv-cache.ts";
+import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -23,16 +25,28 @@ export interface RowRequest {
   readonly hidden?: boolean;
 }
 
+/** What memory may grow to, and what sessions and pages take of it. */
+export interface EngineLimit extends MemoryLimit {
+  readonly plan: Pick<MemoryPlan, "session" | "page">;
+}
+
 export class Engine {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly sizes: RunSizes;
+  readonly #limit: EngineLimit | undefined;
+  /** Bytes that may still be taken under the limit. */
+  readonly #room: () => number;
   #threads = 1;
 
-  constructor(runtime: Runtime, config: ModelConfig, sizes: RunSizes) {
-    this.runtime = runtime;
+  /** @param limit what memory may grow to; without it, as far as the host allows */
+  constructor(runtime: Runtime, config: ModelConfig, sizes: RunSizes, limit?: EngineLimit) {
+    const limited = limit && limitMemory(runtime, limit, limit.plan);
+    this.runtime = limited?.runtime ?? runtime;
     this.config = config;
     this.sizes = sizes;
+    this.#limit = limit;
+    this.#room = limited?.room ?? (() => Number.POSITIVE_INFINITY);
   }
 
   /** Configures the instance and lays out records and run state. @throws ThimbleError out_of_memory */
@@ -63,6 +77,12 @@ export class Engine {
       [Config.LOGIT_SOFTCAP, config.logitSoftcap],
       [Config.SOURCE_KV_HEADS, config.sourceKvHeads],
       [Config.N_THREADS, sizes.threads ?? 1],
+      [Config.KEY_FORM, sizes.cache.keyForm],
+      [Config.VALUE_FORM, sizes.cache.valueForm],
+      [Config.KV_GROUP, sizes.cache.group],
+      [Config.RECENT_PAGES, sizes.cache.recentPages],
+      [Config.SINK_PAGES, sizes.cache.sinkPages],
+      [Config.ROTATE_KEYS, sizes.cache.rotateKeys ? 1 : 0],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");
@@ -101,35 +121,56 @@ export class Engine {
     return this.#threads;
   }
 
-  /** A fresh session's address. @throws ThimbleError out_of_memory */
+  /** A fresh session's address. @throws ThimbleError out_of_memory, over_budget */
   openSession(): number {
     const address = this.runtime.exports.sessionOpen() >>> 0;
-    if (address === 0) throw new ThimbleError("out_of_memory", "no memory for another session");
+    if (address === 0) throw this.#noMemory("another session", this.#limit?.plan.session ?? 0);
     return address;
   }
 
+  /** A session that goes on from another one's tokens. @throws ThimbleError out_of_memory, over_budget */
+  forkSession(session: number): number {
+    const address = this.runtime.exports.sessionFork(session) >>> 0;
+    if (address === 0) throw this.#noMemory("another session", this.#limit?.plan.session ?? 0);
+    return address;
+  }
+
+  /** Says which of budget and host has no more; `needed` in bytes, 0 where it is not known. */
+  #noMemory(what: string, needed: number): ThimbleError {
+    const available = this.#limit === undefined ? 0 : Math.max(0, this.#room());
+    const amounts = needed === 0 ? {} : { needed, available };
+    if (this.#limit === undefined || needed <= available) {
+      return new ThimbleError("out_of_memory", `no memory for ${what}`, amounts);
+    }
+    const advice =
+      "close sessions that are done, or load the model with a larger budget or smaller forms of keys and values";
+    const message = `no memory for ${what} within the budget of ${this.#limit.budget} bytes; ${advice}`;
+    return new ThimbleError("over_budget", message, { ...amounts, name: "budget" });
+  }
+
   /**
-   * Makes room in the pool for `nTokens` more tokens of a session.
-   * @throws ThimbleError out_of_memory, before anything changed
+   * Makes room in the pool for `nTokens` more tokens of a session, and where memory allows for the ones after them.
+   * @throws ThimbleError out_of_memory, over_budget; before anything changed
    */
   reserve(demands: readonly { session: number; nTokens: number }[]): void {
     const { exports } = this.runtime;
-    const { config } = this;
     let pages = 0;
     for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens);
-    if (pages <= exports.poolFreePages()) return;
-    const slab = cachePages(config, FIRST_TOKENS);
-    if (exports.poolReserve(Math.max(pages, slab)) || exports.poolReserve(pages)) return;
-    throw new ThimbleError("out_of_memory", "no memory for the keys and values of more tokens", {
-      needed: pages * Size.PAGE_SLOTS * (config.keyDim + config.valueDim) * 4,
-      available: 0,
-    });
+    const free = exports.poolFreePages();
+    if (pages <= free) return;
+    const { aged } = pageSizes(this.sizes.cache, this.config);
+    const slab = cachePages(this.config, this.sizes.cache, FIRST_TOKENS);
+    const most = free + elementsWithin(this.#room(), aged);
+    const ahead = Math.min(Math.max(pages, slab), most);
+    if (pages <= most && (exports.poolReserve(ahead) || exports.poolReserve(pages))) return;
+    throw this.#noMemory("the keys and values of more tokens", regionBytes((pages - free) * aged));
   }
 
   /**
    * Runs rows, in order; at most `sizes.maxRows`, at most `sizes.maxOutputs` of them with an output. Outputs are numbered
    * in row order and stay valid until the next call.
-   * @throws ThimbleError invalid_option for a bad token or vector, out_of_memory; the sessions are then as before
+   * @throws ThimbleError invalid_option for a bad token or vector, out_of_memory, over_budget; the sessions are
+   * then as before
    */
   forward(rows: readonly RowRequest[]): void {
     const demands = new Map<number, number>();

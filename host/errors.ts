@@ -50,12 +50,20 @@ export type ThimbleErrorCode =
   | "invalid_option"
   /** The engine cannot have the memory it needs. */
   | "out_of_memory"
+  /** What was asked for does not fit the memory budget. */
+  | "over_budget"
   /** The runtime does not support what the build needs (WebAssembly SIMD). */
   | "unsupported_runtime"
   /** The model or session was used after it was closed. */
   | "closed"
   /** The session is already generating. */
   | "busy"
+  /** The bytes are no capsule, or they were cut, changed or put together from others. */
+  | "capsule_malformed"
+  /** The capsule is of another model, tokenizer, numeric contract or form of cache; `subject` says which. */
+  | "capsule_mismatch"
+  /** The capsule needs a key, has none though one was given, or was made with another one. */
+  | "capsule_key"
   /** The engine broke an invariant; a defect in Thimble. */
   | "internal";
 

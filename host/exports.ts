@@ -45,12 +45,29 @@ export interface EngineExports {
   /** Address of a fresh session, 0 when memory is out. */
   sessionOpen(): number;
   sessionClose(address: number): void;
-  /** The new length: less than asked for where a window has given back what it would need. */
+  /** A session that goes on from the same tokens; 0 when memory is out. */
+  sessionFork(address: number): number;
+  /** Remembers the session as it is: `sessionTruncate` can come back here. */
+  sessionMark(address: number): void;
+  /** The new length: less than asked for where the form of the pages, or a window, does not allow it. */
   sessionTruncate(address: number, length: number): number;
   sessionLength(address: number): number;
   /** Pages a session holds. */
   sessionPages(address: number): number;
   sessionPagesNeeded(address: number, nTokens: number): number;
+  /** Heads of a session over all layers; for capsules, as everything up to `slotWrite`: see cache/image.ts. */
+  imageHeads(): number;
+  headBase(session: number, head: number): number;
+  headSquares(session: number, head: number, closed: boolean): number;
+  headPage(session: number, head: number, index: number): number;
+  pageSize(page: number): number;
+  pageBroken(page: number): number | boolean;
+  setPageBroken(page: number, broken: boolean): void;
+  sessionAdopt(session: number, length: number): Status;
+  headAdopt(session: number, head: number, base: number, keySquares: number, closedSquares: number): Status;
+  slotAddress(): number;
+  slotRead(session: number, head: number, slot: number): number;
+  slotWrite(session: number, head: number, slot: number): void;
   /** 0 when memory is out. */
   poolReserve(nFree: number): number | boolean;
   /** Pages in the pool, and how many of them are free. */

@@ -7,7 +7,7 @@ import { createDetokenizer } from "./detokenizer.ts";
 import { ThimbleError } from "./errors.ts";
 import type { Sampled } from "./sampler.ts";
 import { createStopMatcher } from "./stop.ts";
-import type { FinishReason, TokenOptions, TokenSession } from "./token-session.ts";
+import type { FinishReason, PausedTurn, TokenOptions, TokenSession } from "./token-session.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface GenerateOptions extends TokenOptions {
@@ -26,6 +26,8 @@ export interface GenerationResult {
   /** Generated ids; the end-of-turn token that ended the turn is not among them. */
   readonly completionIds: readonly number[];
   readonly finishReason: FinishReason;
+  /** With "length": what was full, where it was not `maxTokens` that ended the turn. */
+  readonly overflow?: "context" | "budget" | undefined;
   readonly usage: {
     readonly promptTokens: number;
     /** Prompt tokens that were in the cache and not computed again. */
@@ -75,12 +77,13 @@ export class Generation implements AsyncIterable<string> {
   }
 }
 
-/** Runs the sequence `ids` and what follows it. @throws ThimbleError, or the signal's reason; see `Session.generate` */
+/** Runs the sequence `ids` and what follows it, or goes on with a paused turn of it. @throws ThimbleError, or the signal's reason; see `Session.generate` */
 export async function* runTurn(
   session: TokenSession,
   tokenizer: Tokenizer,
   ids: readonly number[],
   options: GenerateOptions,
+  paused?: PausedTurn,
 ): AsyncGenerator<string, GenerationResult> {
   const stops = createStopMatcher(options.stop ?? []);
   const detokenizer = createDetokenizer(tokenizer, { special: options.special ?? false });
@@ -88,7 +91,8 @@ export async function* runTurn(
   const samples: Sampled[] = [];
   let text = "";
   let stopped: string | undefined;
-  const steps = session.generate(ids, vocabulary, options);
+  for (const id of paused?.completionIds ?? []) text += stops.push(detokenizer.push(id)).text; // said before the pause
+  const steps = session.generate(ids, vocabulary, options, paused);
   try {
     let step = await steps.next();
     while (!step.done) {
@@ -99,19 +103,21 @@ export async function* runTurn(
       if (match.text !== "") yield match.text;
       step = await steps.next(stopped !== undefined);
     }
-    if (stopped === undefined) {
+    const isPaused = step.value.finishReason === "paused";
+    if (stopped === undefined && !isPaused) {
       const last = stops.push(detokenizer.flush());
       const rest = last.text + (last.stopped === undefined ? stops.flush() : "");
       text += rest;
       if (rest !== "") yield rest;
     }
     const turn = step.value;
-    const { finishReason, completionIds, reusedTokens, prefillMs, decodeMs, seed } = turn;
+    const { finishReason, completionIds, overflow, reusedTokens, prefillMs, decodeMs, seed } = turn;
     return {
       text,
       promptIds: ids,
       completionIds,
       finishReason,
+      ...(overflow === undefined ? {} : { overflow }),
       usage: { promptTokens: ids.length, reusedTokens, completionTokens: completionIds.length },
       timings: {
         prefillMs,

@@ -4,6 +4,11 @@
  */
 
 export type { MemoryPlan } from "./budget.ts";
+export type { ByteSize } from "./byte-size.ts";
+export type { CapsuleSource } from "./capsule/byte-reader.ts";
+export type { RestoreOptions } from "./capsule/restore.ts";
+export type { SaveOptions } from "./capsule/save.ts";
+export type { CapsuleKey } from "./capsule/seal.ts";
 export type { ChatMessage } from "./chat.ts";
 export type { RowRequest } from "./engine.ts";
 export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from "./errors.ts";
@@ -11,10 +16,13 @@ export type { GenerateOptions, Generation, GenerationResult } from "./generation
 export { readHeader } from "./gguf.ts";
 export type { GgufHeader, TensorInfo } from "./header.ts";
 export { openUrl, type UrlOptions } from "./http-source.ts";
+export type { CacheOptions, KvFormName } from "./kv-cache.ts";
 export type { LoadOptions } from "./load-engine.ts";
 export { loadFrom, type Model, type ModelStats } from "./model.ts";
 export type { LayerConfig, ModelConfig } from "./model-config.ts";
 export { type PerplexityOptions, type PerplexityResult, perplexity } from "./perplexity.ts";
+export { LADDER, type Plan, type PlannedLoad, type PlanOptions, type Rung } from "./plan.ts";
+export { plan, planFrom, type SourcePlanOptions } from "./plan-source.ts";
 export type { Platform } from "./platform.ts";
 export type { Sampled, TokenLogprob } from "./sampler.ts";
 export type { LogitBias, SamplingOptions } from "./sampling-options.ts";

@@ -4,15 +4,19 @@
  */
 
 import type { MemoryPlan } from "./budget.ts";
+import type { CapsuleSource } from "./capsule/byte-reader.ts";
+import { type RestoreOptions, restoreCapsule } from "./capsule/restore.ts";
 import { type ChatMessage, type ChatTemplate, createChatTemplate, encodeChat } from "./chat.ts";
 import { createDetokenizer } from "./detokenizer.ts";
 import type { Engine, RowRequest } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { readHeader } from "./gguf.ts";
 import type { GgufHeader } from "./header.ts";
+import type { KvFormName } from "./kv-cache.ts";
 import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 import { metadataString } from "./metadata.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { formsOf } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { Session } from "./session.ts";
 import type { ByteSource } from "./source.ts";
@@ -27,6 +31,13 @@ export interface ModelStats {
   /** Threads that compute. */
   readonly threads: number;
   readonly activations: ActivationMode;
+  /** Most tokens of a session: as asked for, or what the budget has room for. */
+  readonly contextLength: number;
+  /** Forms of keys and values that are no longer recent: as asked for, or as the budget chose them. */
+  readonly keys: KvFormName;
+  readonly values: KvFormName;
+  /** Bytes that memory stays within; undefined without a budget. */
+  readonly budget: number | undefined;
   /** Bytes by part, as planned from the header. */
   readonly plan: MemoryPlan;
   /** Bytes of WebAssembly memory: all there ever was, since it only grows. */
@@ -84,12 +95,15 @@ export class Model implements AsyncDisposable {
 
   get stats(): ModelStats {
     const { exports, variant } = this.engine.runtime;
-    const { plan, activations, headerMs, weightsMs } = this.#loaded;
+    const { plan, activations, budget, headerMs, weightsMs } = this.#loaded;
     return {
       platform: this.platform.name,
       variant,
       threads: this.engine.threads,
       activations,
+      contextLength: this.engine.sizes.contextLength,
+      ...formsOf(this.engine.sizes),
+      budget,
       plan,
       peakBytes: this.engine.runtime.memoryBytes(),
       pageBytes: exports.poolPages() * plan.page,
@@ -98,12 +112,35 @@ export class Model implements AsyncDisposable {
     };
   }
 
-  /** A new, empty session. @throws ThimbleError out_of_memory, closed */
+  /** A new, empty session. @throws ThimbleError out_of_memory, over_budget, closed */
   session(): Session {
     this.#checkOpen();
-    const session = new Session(this, () => this.#sessions.delete(session));
+    return this.adopt((onClose) => new Session(this, onClose));
+  }
+
+  /** Counts a session that is made elsewhere among the model's own: `fork` and `restore`. @throws ThimbleError closed */
+  adopt(create: (onClose: () => void) => Session): Session {
+    this.#checkOpen();
+    const session = create(() => this.#sessions.delete(session));
     this.#sessions.add(session);
     return session;
+  }
+
+  /**
+   * A session that goes on where a capsule was saved (`session.save`), with the same bits; docs/capsule.md.
+   * @throws ThimbleError closed, and the codes of `restoreCapsule`; there is no session then
+   */
+  async restore(source: CapsuleSource, options: RestoreOptions = {}): Promise<Session> {
+    this.#checkOpen();
+    const { engine, header, platform } = this;
+    const model = { engine, header, activations: this.#loaded.activations };
+    const state = await restoreCapsule(model, platform, source, options);
+    try {
+      return this.adopt((onClose) => new Session(this, onClose, state));
+    } catch (error) {
+      state.session.close();
+      throw error;
+    }
   }
 
   /** Token ids of a text; no BOS is added. @throws ThimbleError invalid_text, unsupported_tokenizer */

@@ -3,10 +3,13 @@
  * means, cut back and filled again as turns need it, so an aborted turn leaves the session as it was.
  * @module
  */
+import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
 import type { ChatMessage } from "./chat.ts";
+import { ThimbleError } from "./errors.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
 import type { Model } from "./model.ts";
-import { TokenSession } from "./token-session.ts";
+import { checkChoice } from "./options.ts";
+import { type PausedTurn, TokenSession } from "./token-session.ts";
 
 /**
  * What to continue:
@@ -34,19 +37,42 @@ export interface SessionStats {
   readonly contextLength: number;
 }
 
+/** The ids of the whole sequence a turn continues, and the conversation when it is one. */
+interface Resolved {
+  readonly ids: readonly number[];
+  readonly messages?: readonly ChatMessage[] | undefined;
+}
+
+/** What a session goes on from. */
+export interface SessionState {
+  readonly session: TokenSession;
+  readonly tokens: readonly number[];
+  readonly messages: readonly ChatMessage[];
+  readonly pending: PendingTurn | undefined;
+}
+
+/** A paused turn and the conversation it belongs to: plain data. */
+export interface PendingTurn extends Resolved {
+  readonly paused: PausedTurn;
+}
+
 export class Session implements AsyncDisposable {
   readonly model: Model;
   readonly #onClose: () => void;
   readonly #session: TokenSession;
   #tokens: readonly number[] = [];
   #messages: readonly ChatMessage[] = [];
+  #pending: PendingTurn | undefined;
   #totals = { promptTokens: 0, reusedTokens: 0, completionTokens: 0, prefillMs: 0, decodeMs: 0 };
 
-  /** Use `model.session()`. */
-  constructor(model: Model, onClose: () => void) {
+  /** Use `model.session()`, or `fork`. */
+  constructor(model: Model, onClose: () => void, from?: SessionState) {
     this.model = model;
     this.#onClose = onClose;
-    this.#session = new TokenSession(model.engine, model.platform);
+    this.#session = from?.session ?? new TokenSession(model.engine, model.platform);
+    this.#tokens = from?.tokens ?? [];
+    this.#messages = from?.messages ?? [];
+    this.#pending = from?.pending;
   }
 
   /** All tokens of the finished turns. */
@@ -77,7 +103,41 @@ export class Session implements AsyncDisposable {
    * invalid_option, no_chat_template, template_failed, out_of_memory; the signal's reason when aborted
    */
   generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
-    return new Generation(() => this.#turn(prompt, options));
+    return new Generation(() => this.#turn(this.#resolve(prompt), options));
+  }
+
+  /** A turn was paused by `cpuMs`, and `resume` goes on with it. */
+  get isPaused(): boolean {
+    return this.#pending !== undefined;
+  }
+
+  /**
+   * Goes on with the paused turn, with the options it began with (its seed is kept): the pieces that follow, and a result
+   * for the whole turn. Together they are the same as without the pause.
+   * @throws ThimbleError (while iterating) invalid_option where no turn is paused; see `generate`
+   */
+  resume(options: GenerateOptions = {}): Generation {
+    return new Generation(() => {
+      const pending = this.#pending;
+      if (pending === undefined) throw new ThimbleError("invalid_option", "no turn is paused; call generate");
+      return this.#turn(pending, options, pending.paused);
+    });
+  }
+
+  /**
+   * A second session with the same conversation, which shares what the cache holds so far and goes its own way from here.
+   * @throws ThimbleError closed, busy, out_of_memory
+   */
+  fork(): Session {
+    return this.model.adopt(
+      (onClose) =>
+        new Session(this.model, onClose, {
+          session: this.#session.fork(),
+          tokens: this.#tokens,
+          messages: this.#messages,
+          pending: this.#pending,
+        }),
+    );
   }
 
   /** As `generate`, without streaming. */
@@ -85,6 +145,19 @@ export class Session implements AsyncDisposable {
     const generation = this.generate(prompt, options);
     for await (const _piece of generation);
     return generation.result;
+  }
+
+  /**
+   * For a host that is short of memory: gives pages of the cache back, which other sessions can have then; WebAssembly memory
+   * itself never shrinks. The conversation stays, and the next turn computes again what it needs: its tokens are the same.
+   * @param level "half": the newer half of the cached tokens; "all": all of them
+   * @returns bytes given back
+   * @throws ThimbleError busy, closed, invalid_option
+   */
+  trim(level: "half" | "all" = "all"): number {
+    const before = this.#session.pages;
+    this.#session.trim(checkChoice("level", level, ["half", "all"]) === "all" ? 0 : this.#session.cachedTokens >> 1);
+    return (before - this.#session.pages) * this.model.stats.plan.page;
   }
 
   /** Frees the session's pages; they are zeroed before anyone else gets them. */
@@ -97,9 +170,17 @@ export class Session implements AsyncDisposable {
     this.close();
   }
 
-  async *#turn(prompt: Prompt, options: GenerateOptions): AsyncGenerator<string, GenerationResult> {
-    const { ids, messages } = this.#resolve(prompt);
-    const result = yield* runTurn(this.#session, this.model.tokenizer, ids, options);
+  async *#turn(
+    { ids, messages }: Resolved,
+    options: GenerateOptions,
+    paused?: PausedTurn,
+  ): AsyncGenerator<string, GenerationResult> {
+    const result = yield* runTurn(this.#session, this.model.tokenizer, ids, options, paused);
+    this.#pending = undefined;
+    if (this.#session.paused !== undefined) {
+      this.#pending = { ids, messages, paused: this.#session.paused };
+      return result;
+    }
     const answer: ChatMessage[] = messages === undefined ? [] : [{ role: "assistant", content: result.text }];
     this.#tokens = [...ids, ...result.completionIds];
     this.#messages = [...(messages ?? this.#messages), ...answer];
@@ -114,8 +195,7 @@ export class Session implements AsyncDisposable {
     return result;
   }
 
-  /** The ids of the whole sequence the turn continues, and the conversation when it is one. */
-  #resolve(prompt: Prompt): { ids: readonly number[]; messages?: readonly ChatMessage[] } {
+  #resolve(prompt: Prompt): Resolved {
     const { model } = this;
     if (typeof prompt === "string" && model.hasChatTemplate) {
       return this.#resolve([...this.messages, { role: "user", content: prompt }]);
@@ -126,5 +206,16 @@ export class Session implements AsyncDisposable {
     const { tokenizer } = model;
     const needsBos = this.tokens.length === 0 && tokenizer.addBos && tokenizer.bosId !== undefined;
     return { ids: [...this.tokens, ...(needsBos ? [tokenizer.bosId!] : []), ...tokenizer.encode(given.text)] };
+  }
+
+  /**
+   * The session as a capsule: `model.restore` goes on with it, here or elsewhere, with the same bits (docs/capsule.md).
+   * Until the stream has been read or cancelled no turn can begin.
+   * @throws ThimbleError closed, busy, invalid_option; the stream: closed, capsule_key, unsupported_runtime
+   */
+  save(options: SaveOptions = {}): ReadableStream<Uint8Array> {
+    const { engine, header, stats } = this.model;
+    const conversation = { messages: this.#messages, pending: this.#pending };
+    return saveCapsule({ engine, header, activations: stats.activations }, this.#session, conversation, options);
   }
 }

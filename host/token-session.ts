@@ -6,8 +6,9 @@
  */
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { checkInteger } from "./options.ts";
+import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
+import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling, type SamplingOptions } from "./sampling-options.ts";
 
@@ -18,6 +19,17 @@ export interface TokenOptions extends SamplingOptions {
   readonly mask?: Uint32Array | undefined;
   /** Ends the turn; iterating then throws the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Pauses the turn once it has computed for so many milliseconds, between chunks of the prompt or between tokens; at least
+   * one of them is computed. The turn goes on with `paused`. Default: no limit.
+   */
+  readonly cpuMs?: number | undefined;
+  /**
+   * What to do when the context, or the budget of the model's memory, is full while generating: end the turn with "length",
+   * or throw `context_length_exceeded` or `over_budget` and undo it. A prompt that does not fit throws in any case. Default
+   * "stop".
+   */
+  readonly overflow?: "stop" | "throw" | undefined;
   /** Called after every chunk of the prompt: tokens evaluated so far and in all. */
   readonly onPrefill?: ((done: number, total: number) => void) | undefined;
 }
@@ -30,20 +42,47 @@ export interface Vocabulary {
   readonly eosIds: readonly number[];
 }
 
-/** "stop": end-of-turn token, or the caller said so; "length": `maxTokens` or the context was reached. */
-export type FinishReason = "stop" | "length";
+/**
+ * "stop": end-of-turn token, or the caller said so; "length": `maxTokens` or the context was reached; "paused": `cpuMs` was,
+ * and the turn can go on.
+ */
+export type FinishReason = "stop" | "length" | "paused";
+
+/** A turn that was paused, as plain data that JSON keeps: it goes on in this session or, with its capsule, elsewhere. */
+export interface PausedTurn {
+  /** The whole sequence before the completion. */
+  readonly ids: readonly number[];
+  readonly completionIds: readonly number[];
+  /** State of the random numbers, and the seed they began with. */
+  readonly random: readonly number[];
+  readonly seed: number;
+}
 
 /** How a turn went. */
 export interface TokenTurn {
   readonly finishReason: FinishReason;
   /** Generated ids; the end-of-turn token that ended the turn is not among them. */
   readonly completionIds: readonly number[];
+  /** What was full where that ended the turn. */
+  readonly overflow?: "context" | "budget" | undefined;
   /** Prompt tokens that were in the cache and not computed again. */
   readonly reusedTokens: number;
   readonly prefillMs: number;
   readonly decodeMs: number;
   /** The seed in force, to repeat the turn. */
   readonly seed: number;
+}
+
+/** A session that stays as it is while its capsule is written. */
+export interface HeldSession {
+  readonly address: number;
+  /** Tokens whose keys and values are in the cache, and all tokens of the finished turns. */
+  readonly cached: readonly number[];
+  readonly tokens: readonly number[];
+  /** @throws ThimbleError closed */
+  check(): void;
+  /** Turns may begin again. */
+  release(): void;
 }
 
 export class TokenSession {
@@ -53,19 +92,39 @@ export class TokenSession {
   /** Tokens whose keys and values the cache holds, in order. */
   readonly #cached: number[] = [];
   #tokens: readonly number[] = [];
+  #paused: PausedTurn | undefined;
   #busy = false;
   #closed = false;
 
   /** @throws ThimbleError out_of_memory */
-  constructor(engine: Engine, host: Pick<Platform, "pause" | "now">) {
+  constructor(engine: Engine, host: Pick<Platform, "pause" | "now">, address = engine.openSession()) {
     this.#engine = engine;
     this.#host = host;
-    this.#address = engine.openSession();
+    this.#address = address;
+  }
+
+  /**
+   * A second session with the same tokens, which shares the pages of the cache and goes its own way from here.
+   * @throws ThimbleError closed, busy, out_of_memory, over_budget
+   */
+  fork(): TokenSession {
+    if (this.#closed) throw new ThimbleError("closed", "the session is closed");
+    if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
+    const copy = new TokenSession(this.#engine, this.#host, this.#engine.forkSession(this.#address));
+    copy.#cached.push(...this.#cached);
+    copy.#tokens = this.#tokens;
+    copy.#paused = this.#paused;
+    return copy;
   }
 
   /** All tokens of the finished turns. */
   get tokens(): readonly number[] {
     return this.#tokens;
+  }
+
+  /** The turn that the last `generate` paused, until another one begins. */
+  get paused(): PausedTurn | undefined {
+    return this.#paused;
   }
 
   /** Tokens whose keys and values are in the cache. */
@@ -80,7 +139,8 @@ export class TokenSession {
 
   /**
    * Runs the whole sequence `ids`, computing only what the cache does not hold of it, and yields the tokens sampled after
-   * it. `next(true)` ends the turn with "stop"; leaving the loop otherwise undoes it.
+   * it. `next(true)` ends the turn with "stop"; leaving the loop otherwise undoes it. With `paused`, that turn goes on:
+   * `ids` are its ids, and the options the same as then.
    * @throws ThimbleError closed, busy, context_length_exceeded, empty_prompt, invalid_option, out_of_memory; the signal's
    * reason when aborted
    */
@@ -88,37 +148,56 @@ export class TokenSession {
     ids: readonly number[],
     vocabulary: Vocabulary,
     options: TokenOptions,
+    paused?: PausedTurn,
   ): AsyncGenerator<Sampled, TokenTurn, boolean | undefined> {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
     const maxTokens = checkInteger("maxTokens", options.maxTokens ?? 1024, 0, Number.MAX_SAFE_INTEGER);
-    const sampling = resolveSampling(options, vocabulary.size);
-    const sampler = createSampler(sampling, samplerKernels(this.#engine));
+    const cpuMs = options.cpuMs === undefined ? Infinity : checkInteger("cpuMs", options.cpuMs, 1, 2 ** 31);
+    const sampling = resolveSampling({ ...options, ...(paused && { seed: paused.seed }) }, vocabulary.size);
+    const random = createRandom(sampling.seed);
+    if (paused !== undefined) random.restore(paused.random);
+    const sampler = createSampler(sampling, samplerKernels(this.#engine), random);
     this.#checkIds(ids);
     this.#check(options.signal);
-    const { contextLength, maxRows } = this.#engine.sizes;
-    let reused = Math.min(commonPrefix(this.#cached, ids), ids.length - 1);
-    const completionIds: number[] = [];
+    const { maxRows } = this.#engine.sizes;
+    const completionIds: number[] = [...(paused?.completionIds ?? [])];
+    const given = [...ids, ...completionIds];
+    let reused = Math.min(commonPrefix(this.#cached, given), given.length - 1);
     let finishReason: FinishReason = "length";
+    let overflow: "context" | "budget" | undefined;
+    const mayStop = checkChoice("overflow", options.overflow ?? "stop", ["stop", "throw"]) === "stop";
     let isComplete = false;
     this.#busy = true;
+    this.#paused = undefined;
     const start = this.#host.now();
+    let prefillMs = 0;
+    const pause = (): TokenTurn => {
+      isComplete = true;
+      this.#paused = { ids, completionIds, random: random.state(), seed: sampling.seed };
+      const decodeMs = this.#host.now() - start - prefillMs;
+      return { finishReason: "paused", completionIds, reusedTokens: reused, prefillMs, decodeMs, seed: sampling.seed };
+    };
+    const isOver = (): boolean => this.#host.now() - start >= cpuMs;
     try {
       reused = this.#truncate(reused);
-      const history = [...ids];
+      if (paused === undefined) this.#engine.runtime.exports.sessionMark(this.#address);
+      const history = [...given];
       // Logits are sampled before the next pause: another session may use the engine then.
       const sample = (): Sampled =>
         sampler.sample(this.#engine.logits(0).subarray(0, vocabulary.size), history, options.mask);
       let sampled: Sampled | undefined;
-      for (let at = reused; at < ids.length; at += maxRows) {
-        const wantLogits = at + maxRows >= ids.length && maxTokens > 0;
-        this.#extend(ids.slice(at, at + maxRows), wantLogits);
+      for (let at = reused; at < given.length; at += maxRows) {
+        const isLast = at + maxRows >= given.length;
+        const wantLogits = isLast && completionIds.length < maxTokens;
+        this.#extend(given.slice(at, at + maxRows), wantLogits);
         if (wantLogits) sampled = sample();
-        options.onPrefill?.(this.#cached.length - reused, ids.length - reused);
+        options.onPrefill?.(this.#cached.length - reused, given.length - reused);
         await this.#host.pause();
         this.#check(options.signal);
+        prefillMs = this.#host.now() - start;
+        if (!isLast && isOver()) return pause();
       }
-      const prefillMs = this.#host.now() - start;
       while (sampled !== undefined) {
         if (vocabulary.eosIds.includes(sampled.id)) {
           finishReason = "stop";
@@ -132,8 +211,16 @@ export class TokenSession {
           finishReason = "stop";
           break;
         }
-        if (completionIds.length === maxTokens || history.length > contextLength) break;
-        this.#extend([sampled.id], true);
+        if (completionIds.length === maxTokens) break;
+        if (isOver()) return pause();
+        try {
+          this.#checkRoom(history.length);
+          this.#extend([sampled.id], true);
+        } catch (error) {
+          overflow = fullOf(error);
+          if (overflow === undefined || !mayStop) throw error;
+          break;
+        }
         sampled = sample();
         await this.#host.pause();
         this.#check(options.signal);
@@ -141,12 +228,20 @@ export class TokenSession {
       isComplete = true;
       this.#tokens = history;
       const decodeMs = this.#host.now() - start - prefillMs;
-      return { finishReason, completionIds, reusedTokens: reused, prefillMs, decodeMs, seed: sampling.seed };
+      const timings = { prefillMs, decodeMs, seed: sampling.seed };
+      return { finishReason, completionIds, overflow, reusedTokens: reused, ...timings };
     } finally {
       this.#busy = false;
       // What the turn put into the cache goes; what it cut away is computed again when it is needed.
       if (!isComplete && !this.#closed) this.#truncate(reused);
     }
+  }
+
+  /** Keeps the first `length` tokens of the cache at most. @throws ThimbleError busy, closed */
+  trim(length: number): void {
+    if (this.#closed) throw new ThimbleError("closed", "the session is closed");
+    if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
+    this.#truncate(length);
   }
 
   /** Frees the pages; they are zeroed before anyone else gets them. */
@@ -171,12 +266,16 @@ export class TokenSession {
         name: "ids",
       });
     }
+    this.#checkRoom(ids.length);
+  }
+
+  #checkRoom(nTokens: number): void {
     const { contextLength } = this.#engine.sizes;
-    if (ids.length <= contextLength) return;
+    if (nTokens <= contextLength) return;
     throw new ThimbleError(
       "context_length_exceeded",
-      `the prompt and the turns before it are ${ids.length} tokens; the context holds ${contextLength}`,
-      { needed: ids.length, available: contextLength },
+      `the prompt and the turns before it are ${nTokens} tokens; the context holds ${contextLength}`,
+      { needed: nTokens, available: contextLength },
     );
   }
 
@@ -199,12 +298,51 @@ export class TokenSession {
     );
     this.#cached.push(...ids);
   }
+
+  /** Keeps turns from beginning until `release`. @throws ThimbleError closed, busy */
+  hold(): HeldSession {
+    if (this.#closed) throw new ThimbleError("closed", "the session is closed");
+    if (this.#busy) throw new ThimbleError("busy", "the session is generating or being saved; wait for that to end");
+    this.#busy = true;
+    let isHeld = true;
+    return {
+      address: this.#address,
+      cached: [...this.#cached],
+      tokens: this.#tokens,
+      check: () => this.#check(undefined),
+      release: () => {
+        if (isHeld) this.#busy = false;
+        isHeld = false;
+      },
+    };
+  }
+
+  /** A session whose cache at `address` holds the tokens `cached` already: use `restoreCapsule`. */
+  static restored(
+    engine: Engine,
+    host: Pick<Platform, "pause" | "now">,
+    address: number,
+    state: Pick<HeldSession, "cached" | "tokens"> & { readonly paused: PausedTurn | undefined },
+  ): TokenSession {
+    const session = new TokenSession(engine, host, address);
+    for (const id of state.cached) session.#cached.push(id);
+    session.#tokens = state.tokens;
+    session.#paused = state.paused;
+    return session;
+  }
 }
 
 function commonPrefix(a: readonly number[], b: readonly number[]): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; ++i) if (a[i] !== b[i]) return i;
   return length;
+}
+
+/** What is full, where an error says that something is. */
+function fullOf(error: unknown): "context" | "budget" | undefined {
+  const { code } = error as ThimbleError;
+  if (code === "context_length_exceeded") return "context";
+  return code === "over_budget" || code === "out_of_memory" ? "budget" : undefined;
 }
 
 function samplerKernels({ runtime, config }: Engine): SamplerKernels {

@@ -1,20 +1,78 @@
-/** Append: the key and value of one token go into a head's open page; a new page is taken when the last one is full. */
-import { HeadView } from "../memory/records";
-import { Size } from "../memory/status";
+/**
+ * Append: the key and value of one token go into a head's open page. Close: once the tokens of a full page have attended,
+ * it ages (numeric contract, "Cache and time"): block b of 32 tokens sees page b as f32, the pages b-1 .. b - recentPages
+ * and the first sinkPages at 8 bits, older ones in the cache's form, made from the 8-bit codes.
+ *
+ * Where the cache's form is f32 or 8 bits there is no second step: such pages go straight to the pool.
+ */
+import { Engine, engine, HeadView } from "../memory/records";
+import { KvForm, Size } from "../memory/status";
+import { convertPage } from "./convert";
 import { writeSlot } from "./page";
 import { poolTake } from "./pool";
 import { dropHidden } from "./window";
 
-/** The caller has checked that a page is free (forward.ts, admit). */
 export function append(head: HeadView, key: usize, value: usize, keyDim: u32, valueDim: u32): void {
   if (head.window != 0) dropHidden(head);
   const slot = head.length % Size.PAGE_SLOTS;
   if (slot == 0) {
-    const page = poolTake();
-    assert(page != 0);
-    store<u32>(head.pages + ((<usize>head.nPages) << 2), <u32>page);
+    setPage(head, head.nPages, head.open);
     head.nPages += 1;
   }
-  writeSlot(load<u32>(head.pages + ((<usize>(head.nPages - 1)) << 2)), slot, key, value, keyDim, valueDim);
+  writeSlot(head.open, slot, key, value, keyDim, valueDim);
   head.length += 1;
+}
+
+// @ts-ignore: decorator
+@inline
+export function setPage(head: HeadView, index: u32, page: usize): void {
+  store<u32>(head.pages + (<usize>index << 2), <u32>page);
+}
+
+/** A part's form while it is recent. */
+// @ts-ignore: decorator
+@inline
+export function recentForm(form: KvForm): KvForm {
+  return form == KvForm.F32 ? KvForm.F32 : KvForm.Q8;
+}
+
+/** Whether pages take a second step, from 8 bits to fewer. */
+// @ts-ignore: decorator
+@inline
+export function agesTwice(e: Engine): bool {
+  return e.keyForm > <u32>KvForm.Q8 || e.valueForm > <u32>KvForm.Q8;
+}
+
+/** Where page number `index` of a session lies while it is a sink or recent. */
+// @ts-ignore: decorator
+@inline
+export function fixedPage(e: Engine, head: HeadView, index: u32): usize {
+  const place = index < e.sinkPages ? index : e.sinkPages + ((index - e.sinkPages) % e.recentPages);
+  return head.fixed + <usize>place * e.recentBytes;
+}
+
+/** A page of the pool in the cache's form, made from `from`. */
+function aged(e: Engine, from: usize): usize {
+  const page = poolTake();
+  assert(page != 0);
+  convertPage(e, page, e.keyForm, e.valueForm, from);
+  return page;
+}
+
+/** Ages the open page when its last slot is full; the caller has checked that the pool has pages (forward.ts, admit). */
+export function closeFull(head: HeadView): void {
+  if (head.length % Size.PAGE_SLOTS != 0) return;
+  const e = engine();
+  const last = head.length / Size.PAGE_SLOTS - 1;
+  const first = head.base / Size.PAGE_SLOTS;
+  if (!agesTwice(e)) {
+    setPage(head, last - first, aged(e, head.open));
+    return;
+  }
+  const page = fixedPage(e, head, last);
+  if (last >= e.sinkPages + e.recentPages && last - e.recentPages >= first) {
+    setPage(head, last - e.recentPages - first, aged(e, page)); // the page whose place it takes
+  }
+  convertPage(e, page, recentForm(e.keyForm), recentForm(e.valueForm), head.open);
+  setPage(head, last - first, page);
 }

@@ -4,7 +4,7 @@
  */
 import { Engine, HeadView, layerAt, Session } from "../memory/records";
 import { Option, Size } from "../memory/status";
-import { keyOffset, pageAt } from "./page";
+import { keyOffset, keysOf, pageAt } from "./page";
 
 /** The squares of one key f32 [keyDim], `stride` bytes apart. */
 export function keySquare(key: usize, keyDim: u32, stride: u32): f64 {
@@ -16,18 +16,45 @@ export function keySquare(key: usize, keyDim: u32, stride: u32): f64 {
   return sum;
 }
 
-/** Measures the keys of every KEY_DRIVEN layer again, after slots were dropped; these heads hold their pages from slot 0. */
+/** Adds slots [first, end) of a head; their pages hold f32. */
+function addSlots(head: HeadView, keyDim: u32, first: u32, end: u32): void {
+  for (let slot = first; slot < end; ++slot) {
+    const key = keysOf(pageAt(head, slot)) + keyOffset(slot % Size.PAGE_SLOTS, keyDim);
+    head.keySquares += keySquare(key, keyDim, 64);
+  }
+}
+
+/** The keys of a head are in closed pages up to here: what `measureOpen` begins with. */
+// @ts-ignore: decorator
+@inline
+export function closeSquares(head: HeadView): void {
+  if (head.length % Size.PAGE_SLOTS == 0) head.closedSquares = head.keySquares;
+}
+
+/** Measures the keys of every KEY_DRIVEN layer again, after slots were dropped; all pages are f32 and start at slot 0. */
 export function measureKeys(e: Engine, session: Session): void {
+  measure(e, session, false);
+}
+
+/** The same where only slots of the open pages were dropped. */
+export function measureOpen(e: Engine, session: Session): void {
+  measure(e, session, true);
+}
+
+function measure(e: Engine, session: Session, openOnly: bool): void {
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
     if (!(layer.options & Option.KEY_DRIVEN)) continue;
     for (let h: u32 = 0; h < layer.nKvHeads; ++h) {
       const head = changetype<HeadView>(session.heads + <usize>(layer.firstHead + h) * offsetof<HeadView>());
-      head.keySquares = 0;
-      for (let slot: u32 = 0; slot < head.length; ++slot) {
-        const key = pageAt(head, slot) + keyOffset(slot % Size.PAGE_SLOTS, layer.keyDim);
-        head.keySquares += keySquare(key, layer.keyDim, 64);
+      const closed = head.length - (head.length % Size.PAGE_SLOTS);
+      if (openOnly) head.keySquares = head.closedSquares;
+      else {
+        head.keySquares = 0;
+        addSlots(head, layer.keyDim, 0, closed);
+        head.closedSquares = head.keySquares;
       }
+      addSlots(head, layer.keyDim, closed, head.length);
     }
   }
 }

@@ -1,15 +1,20 @@
 /**
- * A page: 32 consecutive slots of one KV head of one layer, in one format. This file has the f32 format; quantized ones
- * get their own drawings here.
+ * A page: 32 consecutive slots of one KV head of one layer. The first 16 bytes say what it is; keys and values then have a
+ * form each (KvForm). This file has the f32 form, packed-page.ts those of fewer bits.
+ *
+ *   | u32 references | u8 key form, u8 value form | u32 1 where a value was not finite | 4 bytes | keys | values |
  *
  *   f32:  | keys: 2 halves of 16 slots; half: keyDim x 16 slots                          | 32 * keyDim * 4 bytes
  *         | values: groups of 16 dims, then of 4; group: 32 slots x 16 (or 4) dims         | 32 * valueDim * 4 bytes
  *
  * Keys lie so that an f32x4 holds one dim of 4 slots (a score lane per slot), values so that it holds 4 dims of a slot; and
  * both so that a kernel's inner loop reads one ascending stream, 64 bytes a step.
+ *
+ * References count the sessions that share a page of the pool; a page in a session's own region has 0.
  */
-import { HeadView } from "../memory/records";
-import { Size } from "../memory/status";
+import { Engine, HeadView } from "../memory/records";
+import { KvForm, Part, Size } from "../memory/status";
+import { packedBytes } from "./packed-page";
 
 /** The page that holds a slot. */
 // @ts-ignore: decorator
@@ -20,42 +25,90 @@ export function pageAt(head: HeadView, slot: u32): usize {
 
 // @ts-ignore: decorator
 @inline
-export function pageBytes(keyDim: u32, valueDim: u32): u32 {
-  return Size.PAGE_SLOTS * ((keyDim + valueDim) << 2);
+export function keyFormOf(page: usize): KvForm {
+  return load<u8>(page, 4);
 }
 
-/** Offset of the values in a page. */
 // @ts-ignore: decorator
 @inline
-export function valuesOffset(keyDim: u32): u32 {
-  return Size.PAGE_SLOTS * (keyDim << 2);
+export function valueFormOf(page: usize): KvForm {
+  return load<u8>(page, 5);
 }
 
-/** Offset of a slot's first dim in a page's keys; the next dim is 64 bytes on. */
+// @ts-ignore: decorator
+@inline
+export function setForms(page: usize, keyForm: KvForm, valueForm: KvForm): void {
+  store<u8>(page, keyForm, 4);
+  store<u8>(page, valueForm, 5);
+}
+
+/** A key or value in it was NaN or infinite. */
+// @ts-ignore: decorator
+@inline
+export function isBroken(page: usize): bool {
+  return load<u32>(page, 8) != 0;
+}
+
+// @ts-ignore: decorator
+@inline
+export function setBroken(page: usize, broken: bool): void {
+  store<u32>(page, <u32>broken, 8);
+}
+
+/** Bytes of the keys or of the values of a page. */
+export function partBytes(form: KvForm, dim: u32, group: u32): u32 {
+  return form == KvForm.F32 ? Size.PAGE_SLOTS * (dim << 2) : packedBytes(form, dim, group);
+}
+
+export function pageBytes(e: Engine, keyForm: KvForm, valueForm: KvForm): u32 {
+  return Size.PAGE_HEADER + partBytes(keyForm, e.keyDim, e.kvGroup) + partBytes(valueForm, e.valueDim, e.kvGroup);
+}
+
+/** Address of a page's keys; the values lie behind them. */
+// @ts-ignore: decorator
+@inline
+export function keysOf(page: usize): usize {
+  return page + Size.PAGE_HEADER;
+}
+
+// @ts-ignore: decorator
+@inline
+export function valuesOf(page: usize, keyDim: u32, group: u32): usize {
+  return page + Size.PAGE_HEADER + partBytes(keyFormOf(page), keyDim, group);
+}
+
+/** Offset of a slot's first dim in f32 keys; the next dim is 64 bytes on. */
 // @ts-ignore: decorator
 @inline
 export function keyOffset(slot: u32, keyDim: u32): usize {
   return (slot >> 4) * (keyDim << 6) + ((slot & 15) << 2);
 }
 
-/** Dims of the group of values that `dim`, a group's first, begins; its offset is 32 * dim f32. */
+/** Dims of the group of f32 values that `dim`, a group's first, begins; its offset is 32 * dim f32. */
 // @ts-ignore: decorator
 @inline
 export function groupDims(dim: u32, valueDim: u32): u32 {
   return dim + 16 <= valueDim ? 16 : 4;
 }
 
-/** Offset of dim d of a slot in a page's values. */
+/** Offset of dim d of a slot in f32 values. */
 export function valueOffset(slot: u32, d: u32, valueDim: u32): usize {
   const first = d < (valueDim & ~15) ? d & ~15 : d & ~3;
   return (first << 7) + ((slot * groupDims(first, valueDim) + (d - first)) << 2);
 }
 
-/** Writes key f32 [keyDim] and value f32 [valueDim] into slot 0..31 of a page. */
+/** Offset of dim d of a slot in a part of f32. */
+// @ts-ignore: decorator
+@inline
+export function floatOffset(part: Part, slot: u32, d: u32, dim: u32): usize {
+  return part == Part.KEYS ? keyOffset(slot, dim) + (d << 6) : valueOffset(slot, d, dim);
+}
+
+/** Writes key f32 [keyDim] and value f32 [valueDim] into slot 0..31 of an f32 page. */
 export function writeSlot(page: usize, slot: u32, key: usize, value: usize, keyDim: u32, valueDim: u32): void {
-  let to = page + keyOffset(slot, keyDim);
+  let to = keysOf(page) + keyOffset(slot, keyDim);
   for (let end = key + (keyDim << 2); key < end; key += 4, to += 64) store<f32>(to, load<f32>(key));
-  const values = page + valuesOffset(keyDim);
+  const values = keysOf(page) + Size.PAGE_SLOTS * (keyDim << 2);
   for (let d: u32 = 0; d < valueDim; ) {
     const dims = groupDims(d, valueDim);
     memory.copy(values + (d << 7) + slot * (dims << 2), value + (d << 2), dims << 2);

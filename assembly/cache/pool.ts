@@ -1,6 +1,7 @@
 /**
  * The shared pool of pages, one size per cache. The host reserves before a forward call, so that taking a page inside a
- * token never grows memory; a freed page is zeroed before anyone else can get it.
+ * token never grows memory. Sessions share pages by reference; one that nobody refers to any more is zeroed before anyone
+ * else can get it.
  */
 import { arenaAlloc, arenaTouch } from "../memory/arena";
 import { engine } from "../memory/records";
@@ -24,18 +25,30 @@ export function poolReserve(n: u32): bool {
   return true;
 }
 
-/** A zeroed page, or 0 when none is free. */
+/** A zeroed page with one reference, or 0 when none is free. */
 export function poolTake(): usize {
   const e = engine();
   const page = e.freePages;
   if (page == 0) return 0;
   e.freePages = load<usize>(page);
-  store<usize>(page, 0);
+  store<usize>(page, 1);
   e.nFreePages -= 1;
   return page;
 }
 
-export function poolFree(page: usize): void {
+/** One more session refers to the page; pages of a session's own region have no count. */
+export function pageShare(page: usize): void {
+  if (load<u32>(page) != 0) store<u32>(page, load<u32>(page) + 1);
+}
+
+/** One session less. */
+export function pageRelease(page: usize): void {
+  const references = load<u32>(page);
+  if (references == 0) return;
+  if (references > 1) {
+    store<u32>(page, references - 1);
+    return;
+  }
   const e = engine();
   memory.fill(page, 0, e.pageBytes);
   store<usize>(page, e.freePages);
@@ -51,4 +64,3 @@ export function poolPages(): u32 {
 export function poolFreePages(): u32 {
   return engine().nFreePages;
 }
-

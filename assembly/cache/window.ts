@@ -6,7 +6,7 @@
  */
 import { HeadView } from "../memory/records";
 import { Size } from "../memory/status";
-import { poolFree } from "./pool";
+import { pageRelease } from "./pool";
 
 /** Tokens that can be taken back, counted from the longest the session has been. */
 const SPARE: u32 = Size.PAGE_SLOTS;
@@ -25,6 +25,11 @@ export function mostPages(length: u32, window: u32): u32 {
   return <u32>min<u64>(all, (<u64>window + SPARE + 2 * (Size.PAGE_SLOTS - 1)) / Size.PAGE_SLOTS);
 }
 
+/** The most closed pages a head with a window holds: those of the window and SPARE before the next slot. */
+export function mostClosed(window: u32): u32 {
+  return <u32>((<u64>window + SPARE + Size.PAGE_SLOTS - 1) / Size.PAGE_SLOTS);
+}
+
 /** Pages that `length` slots take. */
 // @ts-ignore: decorator
 @inline
@@ -36,7 +41,7 @@ export function pagesFor(length: u32): u32 {
 export function dropHidden(head: HeadView): void {
   const seen = firstVisible(head.length, head.window);
   while (head.nPages > 0 && head.base + Size.PAGE_SLOTS + SPARE <= seen) {
-    poolFree(load<u32>(head.pages));
+    pageRelease(load<u32>(head.pages));
     head.nPages -= 1;
     head.base += Size.PAGE_SLOTS;
     memory.copy(head.pages, head.pages + 4, <usize>head.nPages << 2);

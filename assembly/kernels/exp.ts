@@ -19,21 +19,46 @@ const P2: f32 = 0.04166953265666962;
 const P3: f32 = 0.00836892332881689;
 const P4: f32 = 0.001375138177536428;
 
+/**
+ * The constants in memory, four lanes each, in the order of use: one load each, where a v128.const is built anew in every
+ * turn of a loop. The last one is 127 - bits(ROUND), so that adding the bits of n + ROUND gives n + 127.
+ */
+const LANES: usize = memory.data<f32>(
+  [
+    LOWEST, LOWEST, LOWEST, LOWEST,
+    HIGHEST, HIGHEST, HIGHEST, HIGHEST,
+    LOG2E, LOG2E, LOG2E, LOG2E,
+    ROUND, ROUND, ROUND, ROUND,
+    LN2_HI, LN2_HI, LN2_HI, LN2_HI,
+    LN2_LO, LN2_LO, LN2_LO, LN2_LO,
+    P4, P4, P4, P4,
+    P3, P3, P3, P3,
+    P2, P2, P2, P2,
+    P1, P1, P1, P1,
+    P0, P0, P0, P0,
+    1, 1, 1, 1,
+  ],
+  16,
+);
+const EXPONENT: usize = memory.data<i32>([-1262485377, -1262485377, -1262485377, -1262485377], 16);
+
 /** exp of four lanes. */
 export function exp4(x: v128): v128 {
-  const clamped = f32x4.pmin(f32x4.pmax(x, f32x4.splat(LOWEST)), f32x4.splat(HIGHEST));
-  const biased = f32x4.add(f32x4.mul(clamped, f32x4.splat(LOG2E)), f32x4.splat(ROUND));
-  const n = f32x4.sub(biased, f32x4.splat(ROUND));
-  let r = f32x4.sub(clamped, f32x4.mul(n, f32x4.splat(LN2_HI)));
-  r = f32x4.sub(r, f32x4.mul(n, f32x4.splat(LN2_LO)));
-  let p = f32x4.add(f32x4.mul(f32x4.splat(P4), r), f32x4.splat(P3));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(P2));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(P1));
-  p = f32x4.add(f32x4.mul(p, r), f32x4.splat(P0));
+  const lowest = v128.load(LANES);
+  const clamped = f32x4.pmin(f32x4.pmax(x, lowest), v128.load(LANES, 16));
+  const round = v128.load(LANES, 48);
+  const biased = f32x4.add(f32x4.mul(clamped, v128.load(LANES, 32)), round);
+  const n = f32x4.sub(biased, round);
+  let r = f32x4.sub(clamped, f32x4.mul(n, v128.load(LANES, 64)));
+  r = f32x4.sub(r, f32x4.mul(n, v128.load(LANES, 80)));
+  let p = f32x4.add(f32x4.mul(v128.load(LANES, 96), r), v128.load(LANES, 112));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(LANES, 128));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(LANES, 144));
+  p = f32x4.add(f32x4.mul(p, r), v128.load(LANES, 160));
   p = f32x4.add(f32x4.mul(f32x4.mul(p, r), r), r);
-  p = f32x4.add(p, f32x4.splat(1));
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
-  return v128.and(f32x4.mul(p, power), f32x4.ge(x, f32x4.splat(LOWEST)));
+  p = f32x4.add(p, v128.load(LANES, 176));
+  const power = i32x4.shl(i32x4.add(biased, v128.load(EXPONENT)), 23);
+  return v128.and(f32x4.mul(p, power), f32x4.ge(x, lowest));
 }
 
 /** exp of one value: the scalar twin of `exp4`, the same bits. */

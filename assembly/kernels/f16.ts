@@ -36,3 +36,14 @@ export function floatToHalf(value: f32): u32 {
   if (magnitude < 0x38800000) return sign | <u32>(reinterpret<f32>(magnitude) * <f32>16777216); // subnormal: units of 2^-24
   return sign | ((magnitude >> 13) - (112 << 10));
 }
+
+/** f32 -> binary16 bits, to the nearest, ties to even; beyond its range the largest finite one, infinities too; NaN as NaN. */
+export function roundToHalf(value: f32): u32 {
+  const bits = reinterpret<u32>(value);
+  const sign = (bits >> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x477fe000) return sign | 0x7bff; // 65504 and above
+  if (magnitude < 0x38800000) return sign | <u32>nearest<f32>(reinterpret<f32>(magnitude) * <f32>16777216);
+  return sign | (((magnitude + 0xfff + ((magnitude >> 13) & 1)) >> 13) - (112 << 10));
+}

@@ -5,6 +5,7 @@
  *   arena:  | Engine | layers, matrices, RoPE tables | run state (staging while loading) | weights | sessions and page slabs ... |
  *
  * A session region:  | Session | HeadView x nHeadViews | page addresses, u32, as many as each head can hold |
+ *   | of each head: open page, sinks, recent pages | journal: HeadViews and pages of the last mark |
  */
 
 /** A packed weight matrix [nRows][nCols]; see kernels/pack.ts. */
@@ -93,13 +94,18 @@ export class HeadView {
   /** First slot of the first page; a multiple of 32. */
   base: u32;
   nPages: u32;
-  /** u32 addresses of nPages pages, room for the most it can hold. */
+  /** u32 addresses of nPages pages, of whatever form; room for the most it can hold. */
   pages: usize;
   /** Sliding window in slots; 0: all. */
   window: u32;
+  /** The open page, f32, in the session's region. */
+  open: usize;
+  /** The session's 8-bit pages of this head: sinks, then a ring of recent ones. */
+  fixed: usize;
   spare: u32;
-  /** Sum of squares of all keys, for KEY_DRIVEN layers. */
+  /** Sum of squares of all keys, and of those in closed pages, for KEY_DRIVEN layers. */
   keySquares: f64;
+  closedSquares: f64;
 }
 
 /** A sequence of tokens with its cache. */
@@ -115,6 +121,10 @@ export class Session {
   heads: usize;
   /** The next free region while this one is free. */
   nextFree: usize;
+  /** Copies of HeadViews and of the region's pages at position `marked`; see cache/journal.ts. */
+  journal: usize;
+  /** Position of the journal, or NO_MARK. */
+  marked: u32;
   spare: u32;
 }
 
@@ -133,6 +143,8 @@ export class AttendTask {
   scale: f32;
   /** cap tanh(s / cap) on scaled scores; 0: none. */
   softcap: f32;
+  /** Dims that share a scale. */
+  group: u32;
   scratch: usize;
 }
 
@@ -148,7 +160,8 @@ export class Row {
   flags: u32;
   /** f32 [hiddenDim] in place of an embedding, or 0. */
   vector: usize;
-  spare0: u32;
+  /** Blocks of 32 slots between the session's first row of this call and this one. */
+  turn: u32;
   spare1: u32;
   spare2: u32;
 }
@@ -227,6 +240,8 @@ export class Engine {
   /** What the task under way is about, see model/linear.ts and model/attention.ts: a Linear or Layer, rows, output. */
   job: usize;
   jobRows: u32;
+  /** Row.turn of the rows that attend. */
+  jobTurn: u32;
   jobOut: usize;
   /** Threads that compute, the caller among them; see thread/pool.ts. */
   nThreads: u32;
@@ -246,6 +261,17 @@ export class Engine {
   nFreePages: u32;
   nPages: u32;
   pageBytes: u32;
+  /** Bytes of an open page, and of a sink or recent one. */
+  openBytes: u32;
+  recentBytes: u32;
+  /** KvForm of aged pages; dims that share a scale; pages of a head kept at 8 bits, see Config. */
+  keyForm: u32;
+  valueForm: u32;
+  kvGroup: u32;
+  /** 1: queries and keys are rotated before keys are kept; see kernels/hadamard.ts. */
+  rotateKeys: u32;
+  recentPages: u32;
+  sinkPages: u32;
   /** Free session regions, linked through Session.nextFree. */
   freeSessions: usize;
 }

@@ -114,6 +114,33 @@ export const enum Config {
   SOURCE_KV_HEADS = 21,
   /** Threads that compute, the caller among them; more than 1 in builds with threads only. */
   N_THREADS = 22,
+  /** KvForm of keys and of values in pages that have aged. */
+  KEY_FORM = 23,
+  VALUE_FORM = 24,
+  /** Dims that share a scale in quantized pages: 32 or 64. */
+  KV_GROUP = 25,
+  /** Pages kept at 8 bits where the form has fewer: the newest closed ones, and the session's first ones. */
+  RECENT_PAGES = 26,
+  SINK_PAGES = 27,
+  /** 1: queries and keys are rotated by a Hadamard matrix. */
+  ROTATE_KEYS = 28,
+}
+
+/** How the keys or the values of a page lie in memory; drawings in cache/page.ts and cache/packed-page.ts. */
+export const enum KvForm {
+  F32 = 0,
+  /** Signed bytes, a scale a token and group. */
+  Q8 = 1,
+  /** Codes 0..15, a scale and a minimum a token and group. */
+  Q4 = 2,
+  /** Codes 0..7, the same. */
+  Q3 = 3,
+}
+
+/** Keys or values: they are packed alike, slots and dims changing places. */
+export const enum Part {
+  KEYS = 0,
+  VALUES = 1,
 }
 
 /** What a layer does differently. */
@@ -190,6 +217,8 @@ export const enum RowFlag {
 export const enum Size {
   /** Slots in a page of the cache, one KV head of one layer. */
   PAGE_SLOTS = 32,
+  /** Bytes before a page's keys; see cache/page.ts. */
+  PAGE_HEADER = 16,
   /** Slots in a span: the fixed unit of online softmax (numeric contract). */
   SPAN_SLOTS = 1024,
   /** Rows of a packed tile: two groups of four. */

@@ -2,15 +2,16 @@
  * A layer's attention for the rows of a forward call: q, k, v, their norms, RoPE, pooling of KV heads, append, attend. Each
  * row sees the slots that one-by-one decoding would have shown it, so chunks of any size give the same bits.
  */
-import { append } from "../cache/append";
-import { keySquare } from "../cache/key-squares";
-import { headOf } from "../cache/session";
+import { append, closeFull } from "../cache/append";
+import { closeSquares, keySquare } from "../cache/key-squares";
+import { headOf } from "../cache/heads";
 import { firstVisible } from "../cache/window";
-import { attendF32 } from "../kernels/attend-f32";
+import { attend } from "../kernels/attend";
+import { hadamard } from "../kernels/hadamard";
 import { poolHeads } from "../kernels/pool-heads";
 import { rope } from "../kernels/rope";
 import { AttendTask, Engine, engine, HeadView, Layer, RopeTable, Row, Session } from "../memory/records";
-import { Option, Slot } from "../memory/status";
+import { Option, Size, Slot } from "../memory/status";
 import { parallel, partStart } from "../thread/pool";
 import { keyDrivenShares } from "./key-driven";
 import { linearAt, smallScratch, taskOf } from "./layout";
@@ -44,6 +45,10 @@ function prepare(e: Engine, layer: Layer, r: u32, q: usize, k: usize, v: usize):
     rotateHeads(k, angles, source, keyDim, e.ropeDim);
   }
   const m = source / layer.nKvHeads;
+  if (e.rotateKeys != 0) {
+    for (let h: u32 = 0; h < layer.nHeads; ++h) hadamard(q + h * (keyDim << 2), keyDim);
+    for (let h: u32 = 0; h < source; ++h) hadamard(k + h * (keyDim << 2), keyDim);
+  }
   if (layer.keyPool != 0) poolHeads(k, layer.keyPool, layer.nKvHeads, m, keyDim);
   if (layer.valuePool != 0) poolHeads(v, layer.valuePool, layer.nKvHeads, m, layer.valueDim);
 }
@@ -63,13 +68,32 @@ export function attention(e: Engine, layer: Layer, nRows: u32): void {
   e.jobRows = nRows;
   if (layer.options & Option.KEY_DRIVEN) attendKeyDriven(e, layer, nRows);
   else if (layer.window != 0) attendWindow(e, layer, nRows);
-  else {
+  else attendBlocks(e, layer, nRows);
+  newInput();
+}
+
+/**
+ * Heads that keep every page, block of slots by block of slots: all rows of a turn are appended, attend side by side, and
+ * full pages age before the next turn. Sessions do not see each other, so that their blocks share a turn.
+ */
+function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
+  let last: u32 = 0;
+  for (let r: u32 = 0; r < nRows; ++r) last = max<u32>(last, rowAt(e, r).turn);
+  for (let turn: u32 = 0; turn <= last; ++turn) {
+    e.jobTurn = turn;
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-      for (let r: u32 = 0; r < nRows; ++r) appendRow(e, layer, kv, r);
+      for (let r: u32 = 0; r < nRows; ++r) if (rowAt(e, r).turn == turn) appendRow(e, layer, kv, r);
     }
     parallel(e, attendPart);
+    for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+      for (let r: u32 = 0; r < nRows; ++r) {
+        const row = rowAt(e, r);
+        if (row.turn == turn && row.position % Size.PAGE_SLOTS == Size.PAGE_SLOTS - 1) {
+          closeFull(headOf(changetype<Session>(row.session), layer.firstHead + kv));
+        }
+      }
+    }
   }
-  newInput();
 }
 
 /** Row r's key and value into its session's head; returns the head. */
@@ -90,22 +114,27 @@ function attendGroup(e: Engine, layer: Layer, task: AttendTask, head: HeadView, 
   task.end = end;
   task.first = firstVisible(end - 1, head.window);
   task.nHeads = group;
-  attendF32(e.h + at * (layer.valueDim << 2), e.q + at * (layer.keyDim << 2), task);
+  attend(e.h + at * (layer.valueDim << 2), e.q + at * (layer.keyDim << 2), task);
 }
 
-/** Heads that keep every page: all rows' keys lie there already, and each row sees those up to its own position. */
+/** The rows of a turn: their keys lie in the cache already, and each sees those up to its own position. */
 function attendPart(part: u32, parts: u32): void {
   const e = engine();
   const layer = changetype<Layer>(e.job);
-  const nRows = e.jobRows;
   const group = layer.nHeads / layer.nKvHeads;
-  const last = partStart(layer.nKvHeads * nRows, part + 1, parts);
-  for (let i = partStart(layer.nKvHeads * nRows, part, parts); i < last; ++i) {
-    const kv = i / nRows;
-    const row = rowAt(e, i % nRows);
-    const head = headOf(changetype<Session>(row.session), layer.firstHead + kv);
-    const at = <usize>(i % nRows) * layer.nHeads + kv * group;
-    attendGroup(e, layer, taskOf(e, part), head, at, row.position + 1, group);
+  const task = taskOf(e, part);
+  let rows: u32 = 0;
+  for (let r: u32 = 0; r < e.jobRows; ++r) rows += <u32>(rowAt(e, r).turn == e.jobTurn);
+  const first = partStart(layer.nKvHeads * rows, part, parts);
+  const last = partStart(layer.nKvHeads * rows, part + 1, parts);
+  let i: u32 = 0;
+  for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+    for (let r: u32 = 0; r < e.jobRows && i < last; ++r) {
+      const row = rowAt(e, r);
+      if (row.turn != e.jobTurn || i++ < first) continue;
+      const head = headOf(changetype<Session>(row.session), layer.firstHead + kv);
+      attendGroup(e, layer, task, head, <usize>r * layer.nHeads + kv * group, row.position + 1, group);
+    }
   }
 }
 
@@ -117,6 +146,7 @@ function attendWindow(e: Engine, layer: Layer, nRows: u32): void {
       const head = appendRow(e, layer, kv, r);
       const at = <usize>r * layer.nHeads + kv * group;
       attendGroup(e, layer, taskOf(e, 0), head, at, head.length, group);
+      closeFull(head);
     }
   }
 }
@@ -139,6 +169,11 @@ function attendKeyDriven(e: Engine, layer: Layer, nRows: u32): void {
       const head = headOf(session, layer.firstHead + kv);
       attendGroup(e, layer, taskOf(e, 0), head, at, head.length, share);
       at += share;
+    }
+    for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+      const head = headOf(session, layer.firstHead + kv);
+      closeSquares(head);
+      closeFull(head);
     }
   }
 }

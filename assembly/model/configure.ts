@@ -77,6 +77,24 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.N_THREADS:
       e.nThreads = n;
       break;
+    case Config.KEY_FORM:
+      e.keyForm = n;
+      break;
+    case Config.VALUE_FORM:
+      e.valueForm = n;
+      break;
+    case Config.KV_GROUP:
+      e.kvGroup = n;
+      break;
+    case Config.RECENT_PAGES:
+      e.recentPages = n;
+      break;
+    case Config.SINK_PAGES:
+      e.sinkPages = n;
+      break;
+    case Config.ROTATE_KEYS:
+      e.rotateKeys = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

@@ -10,7 +10,7 @@ import { ropeAngles } from "../kernels/rope";
 import { scaleRow } from "../kernels/scale";
 import { softcapRow } from "../kernels/softcap";
 import { Engine, engine, Layer, layerAt, Linear, ropeAt, Session } from "../memory/records";
-import { Option, RowFlag, Slot, Status } from "../memory/status";
+import { Option, RowFlag, Size, Slot, Status } from "../memory/status";
 import { attention, rowAt } from "./attention";
 import { feedForward } from "./feed-forward";
 import { linearAt, smallScratch } from "./layout";
@@ -41,6 +41,8 @@ function admit(e: Engine, nRows: u32): Status {
     else if (row.position != session.nextPosition + session.pending || row.position >= session.capacity)
       status = Status.BAD_POSITION;
     else if (row.flags != 0 && ++outputs > e.maxOutputs) status = Status.TOO_MANY_ROWS;
+    const blockStart = session.nextPosition & ~(Size.PAGE_SLOTS - 1);
+    row.turn = (session.nextPosition + session.pending - blockStart) / Size.PAGE_SLOTS;
     session.pending += 1;
   }
   return status == Status.OK && pagesOfRows(e, nRows) > e.nFreePages ? Status.NO_PAGE : status;

@@ -9,7 +9,7 @@
  * Query heads go in order: the first a_0 to head 0, and so on. Equal norms share evenly, the first heads taking what is
  * left over. The paper takes the norms over a whole input; over the keys so far is the form that decoding can have.
  */
-import { headOf } from "../cache/session";
+import { headOf } from "../cache/heads";
 import { Layer, Session } from "../memory/records";
 
 /** Shares u32 [nKvHeads] of a layer's query heads, in head order. */

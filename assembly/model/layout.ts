@@ -3,13 +3,14 @@
  * configuration (configure.ts), asks for records and run state, then allocates and packs the weights; host/budget.ts
  * computes the same sums without memory, and a test holds them equal.
  */
+import { agesTwice, recentForm } from "../cache/append";
 import { pageBytes } from "../cache/page";
-import { ATTEND_SCRATCH } from "../kernels/attend-f32";
+import { attendScratch } from "../kernels/attend";
 import { tileBytes } from "../kernels/pack";
 import { ropeFrequencies } from "../kernels/rope-frequencies";
 import { arenaAlloc } from "../memory/arena";
 import { AttendTask, Engine, engine, Layer, layerAt, Linear, ropeAt, RopeTable, stride8 } from "../memory/records";
-import { Form, Size, Slot, Status, Vector } from "../memory/status";
+import { Form, KvForm, Size, Slot, Status, Vector } from "../memory/status";
 import { layoutPool } from "../thread/pool";
 
 // @ts-ignore: decorator
@@ -146,7 +147,7 @@ export function layoutRunState(stagingBytes: u32): Status {
     table.frequencies = arenaAlloc(<u64>e.ropeDim << 2);
     table.angles = arenaAlloc((rows * e.ropeDim) << 2);
   }
-  e.attentionBytes = <u32>((taskOffset(e) + ATTEND_SCRATCH + 12 * e.valueDim) | 63) + 1;
+  e.attentionBytes = <u32>((taskOffset(e) + attendScratch(e.keyDim, e.valueDim)) | 63) + 1;
   e.attention = arenaAlloc(<u64>e.nThreads * e.attentionBytes);
   e.hidden = arenaAlloc((outputs * hidden) << 2);
   e.logits = arenaAlloc((outputs * vocab) << 2);
@@ -158,7 +159,14 @@ export function layoutRunState(stagingBytes: u32): Status {
     if (arenaAlloc(stagingBytes - e.stagingBytes) == 0) return Status.OUT_OF_MEMORY;
     e.stagingBytes = e.top - e.staging;
   }
-  e.pageBytes = pageBytes(e.keyDim, e.valueDim);
+  if (e.kvGroup == 0) e.kvGroup = 64;
+  e.pageBytes = pageBytes(e, e.keyForm, e.valueForm);
+  e.openBytes = pageBytes(e, KvForm.F32, KvForm.F32);
+  e.recentBytes = pageBytes(e, recentForm(e.keyForm), recentForm(e.valueForm));
+  if (!agesTwice(e)) {
+    e.recentPages = 0;
+    e.sinkPages = 0;
+  } else if (e.recentPages == 0) return Status.BAD_ARGUMENT;
   return Status.OK;
 }
 
@@ -173,6 +181,7 @@ export function finishLoad(): void {
     task.valueDim = e.valueDim;
     task.scale = e.attentionScale != 0 ? e.attentionScale : <f32>1 / sqrt<f32>(<f32>e.keyDim);
     task.softcap = e.attentionSoftcap;
+    task.group = e.kvGroup;
     task.scratch = changetype<usize>(task) + taskOffset(e);
   }
 }

@@ -7,6 +7,7 @@ import type { CaseResult, StoredPart } from "../lib/results.ts";
 import { median, type Ratio, ratioOf } from "../lib/statistics.ts";
 
 export const NATIVE = ["node-llama-cpp", "llama-cpp-python"];
+export const NATIVE_CACHES = ["native, f16 cache", "native, q8_0 cache"];
 export const ORT_INT8 = ["int8 DynamicQuantizeMatMul"];
 
 export interface Bar {
@@ -37,6 +38,9 @@ export const BARS: readonly Bar[] = [
   ...native("Q8_0", "decode @128", { relaxed: 0.7 }),
   ...native("Q8_0", "prefill 512", { relaxed: 0.5 }),
   ...native("Q4_0", "decode @7168", { relaxed: 1.8, simd: 1.8 }),
+  ...["relaxed, q8 pages", "relaxed, q4 pages"].map((side) => {
+    return { part: "caches", case: "decode @7168", side, against: NATIVE_CACHES, atLeast: 2.5 };
+  }),
   ...both({ part: "wllama", case: "decode @128", against: ["wllama 2.4.0"], atLeast: 8 }),
   ...both({ part: "wllama", case: "prefill 512", against: ["wllama 2.4.0"], atLeast: 12 }),
   ...both({ part: "wllama", case: "Blob to first token", against: ["wllama 2.4.0", "wllama 3.8.1"], atMost: 1 }),

@@ -12,12 +12,17 @@ export function markdownTable(head: readonly string[], rows: readonly (readonly 
 }
 
 /** A case and variant a row: ours, each peer, the bar, and the ratio to the fastest of its peers, else of `against`. */
-export function comparisonTable(part: StoredPart, peers: readonly string[], against: readonly string[]): string {
+export function comparisonTable(
+  part: StoredPart,
+  peers: readonly string[],
+  against: readonly string[],
+  ours = OURS,
+): string {
   const hasTimes = part.cases.some(({ cpu }) => Object.keys(cpu).length > 0);
   const head = ["", "ours", ...peers, "ratio (range)", ...(hasTimes ? ["by processor time"] : []), "bar", ""];
   const rows: string[][] = [];
   for (const each of part.cases) {
-    for (const side of OURS) {
+    for (const side of ours) {
       const bar = barOf(part.part, each.case, side);
       const compared = compare(each, side, bar?.against ?? against);
       if (compared === undefined) continue;

@@ -14,28 +14,31 @@ const DIM = 64;
 
 export function attentionRun(slots: number): Run {
   const nPages = Math.ceil(slots / 32);
-  const instance = createEngine({ ...SMALL, keyDim: DIM, valueDim: DIM, slabBytes: 1 << 20 });
-  const { ATTEND_SCRATCH, attendF32, poolReserve } = instance.exports;
+  const instance = createEngine({ ...SMALL, keyDim: DIM, valueDim: DIM, slabBytes: 1 << 22 });
+  const { attend, attendScratch, poolReserve } = instance.exports;
   if (!poolReserve(HEADS * nPages)) throw new Error("no memory for the pages");
-  const scratch = instance.output(ATTEND_SCRATCH.value + 12 * DIM).address;
+  const scratch = instance.output(attendScratch(DIM, DIM)).address;
   const tasks = Array.from({ length: HEADS }, () => {
-    const task = instance.output(36);
-    task.u32.set([headOf(instance, slots).address, 0, slots, GROUP, DIM, DIM, 0, 0, scratch]);
+    const task = instance.output(40);
+    task.u32.set([headOf(instance, slots).address, 0, slots, GROUP, DIM, DIM, 0, 0, 64, scratch]);
     task.f32.set([1 / Math.sqrt(DIM), 0], 6);
     return task.address;
   });
   const q = instance.input(bells(GROUP * DIM, draws(4))).address;
   const out = instance.output(GROUP * DIM * 4).address;
   const call = (): void => {
-    for (const task of tasks) attendF32(out, q, task);
+    for (const task of tasks) attend(out, q, task);
   };
   return { macs: HEADS * GROUP * slots * 2 * DIM, call };
 }
 
 /** A head with keys and values of ordinary size in all its slots. */
 function headOf(instance: Instance, slots: number): Region {
-  const head = createHead(instance, Math.ceil(slots / 32));
+  const head = createHead(instance, { keyDim: DIM, valueDim: DIM }, Math.ceil(slots / 32));
   const token = instance.input(bells(2 * DIM, draws(3))).address;
-  for (let slot = 0; slot < slots; ++slot) instance.exports.append(head.address, token, token + DIM * 4, DIM, DIM);
+  for (let slot = 0; slot < slots; ++slot) {
+    instance.exports.append(head.address, token, token + DIM * 4, DIM, DIM);
+    instance.exports.closeFull(head.address);
+  }
   return head;
 }

@@ -5,8 +5,10 @@
 import { openUrl } from "../../host/http-source.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { loadFrom, type Model } from "../../host/model.ts";
+import type { Plan } from "../../host/plan.ts";
+import { planFrom, type SourcePlanOptions } from "../../host/plan-source.ts";
 import type { Platform } from "../../host/platform.ts";
-import type { ModelSource } from "../../host/source.ts";
+import type { ByteSource, ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";
 import type { ModuleName } from "../../host/variant.ts";
 
@@ -45,7 +47,19 @@ export const platform: Platform = {
 
 /** Loads a GGUF model from a URL, bytes, a Blob or a stream. @throws ThimbleError; see `loadFrom` */
 export async function loadModel(source: string | URL | ModelSource, options: LoadOptions = {}): Promise<Model> {
+  return loadFrom(platform, await openModel(source, options.signal), options);
+}
+
+/**
+ * What a model takes and what fits a budget, from the header alone: of a URL, bytes, a Blob or a stream.
+ *
+ * @throws ThimbleError; see `planHeader`
+ */
+export async function plan(source: string | URL | ModelSource, options: SourcePlanOptions = {}): Promise<Plan> {
+  return planFrom(await openModel(source, options.signal), options);
+}
+
+async function openModel(source: string | URL | ModelSource, signal: AbortSignal | undefined): Promise<ByteSource> {
   const isLocation = typeof source === "string" || source instanceof URL;
-  const opened = isLocation ? await platform.open(String(source), options.signal) : openSource(source);
-  return loadFrom(platform, opened, options);
+  return isLocation ? platform.open(String(source), signal) : openSource(source);
 }

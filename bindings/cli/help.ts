@@ -48,6 +48,9 @@ Examples:
   thimble pull smollm2-135m
   # See whether a file can run here before you load it
   thimble inspect model.gguf
+  # See what fits in 128 MB, and run within it
+  thimble plan model.gguf --budget 128MB
+  thimble run --chat -m model.gguf --budget 128MB
 
 Environment:
   THIMBLE_MODEL   the model when none is given, instead of the one in the package

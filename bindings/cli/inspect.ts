@@ -6,6 +6,7 @@ import { describeModel } from "../../host/architecture.ts";
 import { type MemoryPlan, planMemory } from "../../host/budget.ts";
 import { ThimbleError } from "../../host/errors.ts";
 import type { GgufHeader } from "../../host/header.ts";
+import { cacheConfig } from "../../host/kv-cache.ts";
 import type { ModelConfig } from "../../host/model-config.ts";
 import { createTokenizer } from "../../host/tokenizer.ts";
 import { checkTypes } from "../../host/weights.ts";
@@ -75,7 +76,7 @@ async function inspect(path: string): Promise<Inspection> {
       const architecture = describeModel(header);
       checkTypes(header, architecture);
       const { config } = architecture;
-      const sizes = { contextLength: config.trainedContext, maxRows: 64, maxOutputs: 8 };
+      const sizes = { contextLength: config.trainedContext, maxRows: 64, maxOutputs: 8, cache: cacheConfig() };
       described = { config, plan: planMemory(header, architecture, "int8", sizes) };
     });
     return {

@@ -13,6 +13,7 @@ import { closeLine, endQuietlyOnBrokenPipe, printText } from "./output.ts";
 const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = {
   run: () => import("./run.ts"),
   inspect: () => import("./inspect.ts"),
+  plan: () => import("./plan.ts"),
   perplexity: () => import("./perplexity.ts"),
   pull: () => import("./pull.ts"),
   list: () => import("./list.ts"),

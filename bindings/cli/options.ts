@@ -3,7 +3,9 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { type GenerateOptions, type LoadOptions, loadModel, type Model } from "../node/index.ts";
+import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
+import { KV_FORMS } from "../../host/kv-cache.ts";
+import { type GenerateOptions, type LoadOptions, loadModel, type Model, type PlanOptions } from "../node/index.ts";
 import { choice, decimal, flag, integer, type Kind, list, MAX_COUNT, single, text, type Values } from "./arguments.ts";
 import { note, oneLine } from "./output.ts";
 import { createProgress } from "./progress.ts";
@@ -18,12 +20,58 @@ export const MODEL = {
   }),
 } as const;
 
-export const LOADING = {
+/** 134217728, "128MB", "1.5GiB": bytes. */
+export const byteSize: Kind<number> = {
+  placeholder: "SIZE",
+  allowed: BYTE_SIZE_WORDS,
+  read(given) {
+    try {
+      return parseByteSize("size", given);
+    } catch {
+      return undefined;
+    }
+  },
+};
+
+/** A multiple of a page of the cache. */
+const pages = (fewest: number): Kind<number> => ({
+  placeholder: "N",
+  allowed: `a multiple of 32 from ${fewest} to 65536`,
+  read(given) {
+    const n = integer(fewest, 65_536).read(given);
+    return n !== undefined && n % 32 === 0 ? n : undefined;
+  },
+});
+
+/** What decides how much memory a model takes. */
+export const MEMORY = {
+  budget: single(
+    byteSize,
+    "Most WebAssembly memory, never exceeded: the forms of keys and values, and unless --context says it the context, become what fits; thimble plan shows that beforehand",
+    { default: "no limit but the system's" },
+  ),
   context: single(integer(1), "Most tokens of the conversation", {
     short: "c",
     default: "what the model was trained for",
   }),
+  keys: single(
+    choice(...KV_FORMS),
+    "How keys are kept once they are no longer recent: exactly, or in 8, 4.5 or 3.5 bits",
+    {
+      default: "q8, nearly lossless; or what the budget allows",
+    },
+  ),
+  values: single(choice(...KV_FORMS), "The same for values, which lose less by it than keys", {
+    default: "q8; or what the budget allows",
+  }),
+  "kv-window": single(pages(32), "Newest tokens kept at 8 bits where keys or values have fewer", { default: "64" }),
+  "kv-sinks": single(pages(0), "First tokens kept at 8 bits where keys or values have fewer", { default: "32" }),
   chunk: single(integer(1, 4096), "Prompt tokens computed together: more take more memory", { default: "64" }),
+  threads: single(integer(1, 64), "Threads that compute; the tokens do not depend on it", { default: "1" }),
+} as const;
+
+export const LOADING = {
+  ...MEMORY,
   activations: single(
     choice("int8", "f32"),
     "Arithmetic of the matrix products; f32 is a slow oracle that needs up to 7 times the memory",
@@ -32,7 +80,6 @@ export const LOADING = {
   variant: single(choice("auto", "simd", "relaxed"), "Build of the WebAssembly module; all give the same tokens", {
     default: "auto: the fastest that runs here",
   }),
-  threads: single(integer(1, 64), "Threads that compute; the tokens do not depend on it", { default: "1" }),
 } as const;
 
 export const OUTPUT = {
@@ -111,21 +158,39 @@ export function modelPath(values: Values<typeof MODEL>, given?: string): string 
 
 type LoadValues = Values<typeof LOADING & Pick<typeof OUTPUT, "quiet">>;
 
+export function memoryOptions(values: Values<typeof MEMORY>): PlanOptions {
+  const { budget, context, keys, values: valueForm, chunk, threads } = values;
+  const options = {
+    budget,
+    contextLength: context,
+    keys,
+    values: valueForm,
+    kvWindow: values["kv-window"],
+    kvSinks: values["kv-sinks"],
+    chunk,
+    threads,
+  };
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
 /** Loads with a progress bar, and says what a user should know of the file. */
 export async function openModel(path: string, values: LoadValues, more: LoadOptions = {}): Promise<Model> {
   const { quiet, threads = 1 } = values;
   const progress = await createProgress("Loading", "bytes", quiet);
   try {
     const model = await loadModel(path, {
-      ...(values.context === undefined ? {} : { contextLength: values.context }),
-      ...(values.chunk === undefined ? {} : { chunk: values.chunk }),
+      ...memoryOptions(values),
       ...(values.activations === undefined ? {} : { activations: values.activations }),
-      ...(values.threads === undefined ? {} : { threads: values.threads }),
       ...(values.variant === undefined ? {} : { variant: values.variant }),
       onProgress: ({ loaded, total }) => progress.update(loaded, total),
       ...more,
     });
-    if (model.stats.threads < threads && !quiet) note("thimble: no workers here; it computes on one thread");
+    const { stats, config } = model;
+    if (stats.contextLength < (values.context ?? config.trainedContext) && !quiet) {
+      const forms = `${stats.keys} keys and ${stats.values} values`;
+      note(`thimble: the budget has room for ${stats.contextLength} of ${config.trainedContext} tokens, with ${forms}`);
+    }
+    if (stats.threads < threads && !quiet) note("thimble: no workers here; it computes on one thread");
     return model;
   } finally {
     progress.stop();

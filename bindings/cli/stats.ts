@@ -22,6 +22,8 @@ export function describeTurn(session: Session, { result, firstTokenMs }: Turn): 
       MEMORY_NAMES[part as MemoryPart],
       formatBytes(bytes),
     ]),
+    ["keys and values", `${stats.keys} and ${stats.values}, context of ${stats.contextLength} tokens`],
+    ...(stats.budget === undefined ? [] : [["budget", formatBytes(stats.budget)]]),
     ...(header.size === undefined ? [] : [["model file", formatBytes(header.size)]]),
     [
       "variant",

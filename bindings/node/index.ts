@@ -4,7 +4,9 @@
  */
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { loadFrom, type Model } from "../../host/model.ts";
-import type { ModelSource } from "../../host/source.ts";
+import type { Plan } from "../../host/plan.ts";
+import { planFrom, type SourcePlanOptions } from "../../host/plan-source.ts";
+import type { ByteSource, ModelSource } from "../../host/source.ts";
 import { openSource } from "../../host/sources.ts";
 import { platform } from "./platform.ts";
 
@@ -32,6 +34,18 @@ export { platform };
  * @throws ThimbleError; see `loadFrom`
  */
 export async function loadModel(source: string | ModelSource, options: LoadOptions = {}): Promise<Model> {
-  const opened = typeof source === "string" ? await platform.open(source, options.signal) : openSource(source);
-  return loadFrom(platform, opened, options);
+  return loadFrom(platform, await openModel(source, options.signal), options);
+}
+
+/**
+ * What a model takes and what fits a budget, from the header alone: of a path or an http(s) address, bytes, a Blob or a stream.
+ *
+ * @throws ThimbleError; see `planHeader`
+ */
+export async function plan(source: string | ModelSource, options: SourcePlanOptions = {}): Promise<Plan> {
+  return planFrom(await openModel(source, options.signal), options);
+}
+
+async function openModel(source: string | ModelSource, signal: AbortSignal | undefined): Promise<ByteSource> {
+  return typeof source === "string" ? platform.open(source, signal) : openSource(source);
 }

@@ -12,7 +12,16 @@ import type {
   ThimbleError,
   ThimbleErrorCode,
 } from "../../host/index.ts";
-import { GREEDY_TEXT, LOGITS_DIGEST, logitsDigest, PIECES, pinnedIds, SAMPLED_TEXT, sha256 } from "./digest.ts";
+import {
+  GREEDY_TEXT,
+  LOGITS_DIGEST,
+  LOGITS_DIGESTS,
+  logitsDigest,
+  PIECES,
+  pinnedIds,
+  SAMPLED_TEXT,
+  sha256,
+} from "./digest.ts";
 
 /** A host under test. */
 export interface Host {
@@ -88,7 +97,7 @@ export function conformance(host: Host): Check[] {
       },
     },
     {
-      name: "every build that runs here gives the same digest; one that does not is refused by name",
+      name: "every build that runs here gives the same digest for every form of the cache; one that does not is refused by name",
       async run() {
         const outcomes: string[] = [];
         for (const variant of ["simd", "relaxed"] as const) {
@@ -98,6 +107,10 @@ export function conformance(host: Host): Check[] {
             same(await logitsDigest(model, PIECES), LOGITS_DIGEST, `digest of ${variant}`);
             outcomes.push(variant);
             await model.close();
+            for (const form of ["f32", "q4", "q3"] as const) {
+              await using other = await loadModel(location, { ...ALL_LOGITS, variant, keys: form, values: form });
+              same(await logitsDigest(other, PIECES), LOGITS_DIGESTS[form], `digest of ${variant}, ${form} pages`);
+            }
           } catch (error) {
             const { code, subject } = error as ThimbleError;
             if (variant === "simd" || code !== "unsupported_runtime") throw error;

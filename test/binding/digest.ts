@@ -3,19 +3,27 @@
  *
  * The digest is the SHA-256 of the raw f32 bits (little endian, as they lie in WebAssembly memory) of all logits
  * [160, vocabSize] of the sequence of `pinnedIds` on models/thimble-15m.Q4_0.gguf, activations "int8".
- * A change of the arithmetic changes all three values: run `npm run test:hosts` and take them from the failures, after
+ * A change of the arithmetic changes these values: run `npm run test:hosts` and take them from the failures, after
  * the tests against the oracle pass and every host prints the same.
  * @module
  */
 import type { Model } from "../../host/index.ts";
 
-export const LOGITS_DIGEST = "0c488364678f88e06fea364afcfdede2ae1484e1316eb52ec7ba500bb5aafda7";
+/** By the form of keys and values; the first has not changed since the first release. */
+export const LOGITS_DIGESTS = {
+  f32: "0c488364678f88e06fea364afcfdede2ae1484e1316eb52ec7ba500bb5aafda7",
+  q8: "34136a92f50525e43cfc21ea36be7dc035f44ee95635ee4bcfba9df285d77123",
+  q4: "6779754e971247dcdf4ac9783772003fc4760ec87608da9cedfaf6053c6876ed",
+  q3: "fe5978f47f611f49c891fd2fb50554c02f29e5d9bb79cbf74b6f41ad210b8eba",
+} as const;
+/** Of the default form. */
+export const LOGITS_DIGEST = LOGITS_DIGESTS.q8;
 
 /** `GREEDY` and `SAMPLED` in conformance.ts say of what. */
 export const GREEDY_TEXT =
-  "The fox was a small fox with a bushy tail. He was always looking for a new home, but he had a bad habit of eating only what he could fit in his mouth. He was always";
+  "The fox was a small fox with a bushy tail. He was always looking for a new place to live. One day, he found a small fox in a small forest. He was very happy.";
 export const SAMPLED_TEXT =
-  "The sky blue is a beautiful sight. It is a color that only a few people could see, but it is also a very special color. It is made of a blue color of the sky,";
+  "The sky blue is a beautiful sight. It is a color that only a few people could see, but it is also a very special color. It is made of a special material, and it is";
 
 /** 64 + 64 + 16 rows of prefill, then 16 tokens one by one: 160 in all. */
 export const PIECES: readonly number[] = [64, 64, 16, ...Array<number>(16).fill(1)];

@@ -63,21 +63,29 @@ test("a session takes its 40 tokens and not one more", () => {
 
 test("a dry pool refuses the whole call and leaves everything as it was", () => {
   const model = createModel();
-  const session = model.sessionOpen();
-  assert.is(model.run(rowsOf(session, 0, 1)), Status.NO_PAGE, "nothing reserved");
+  const [session, other] = [model.sessionOpen(), model.sessionOpen()];
+  for (let at = 0; at < 24; at += 8)
+    assert.is(model.run(rowsOf(session, at, 8)), Status.OK, "the open page needs none");
+  assert.is(model.run(rowsOf(session, 24, 8)), Status.NO_PAGE, "the last row fills it");
+  assert.equal([model.sessionLength(session), model.sessionPages(session)], [24, 0]);
+  assert.is(model.run(rowsOf(session, 24, 7)), Status.OK);
+  for (let at = 0; at < 24; at += 8) assert.is(model.run(rowsOf(other, at, 8)), Status.OK);
+  assert.is(model.run(rowsOf(other, 24, 7)), Status.OK);
+  assert.is(model.run(rowsOf(session, 31, 1)), Status.NO_PAGE, "nothing reserved");
   assert.is(Number(model.poolReserve(1)), 1);
-  for (let at = 0; at < 32; at += 8) assert.is(model.run(rowsOf(session, at, 8)), Status.OK);
-  assert.is(model.run(rowsOf(session, 32, 1)), Status.NO_PAGE);
-  model.sessionTruncate(session, 30);
-  assert.is(model.run(rowsOf(session, 30, 3)), Status.NO_PAGE, "the third row needs it");
-  assert.equal([model.sessionLength(session), model.sessionPages(session)], [30, 1]);
-  assert.is(model.run(rowsOf(session, 30, 2)), Status.OK);
-  const other = model.sessionOpen();
-  assert.is(model.run(rowsOf(other, 0, 1)), Status.NO_PAGE);
-  assert.is(Number(model.poolReserve(1)), 1);
-  const both = [...rowsOf(session, 32, 1), ...rowsOf(other, 0, 1)];
+  const both = [...rowsOf(session, 31, 1), ...rowsOf(other, 31, 1)];
   assert.is(model.run(both), Status.NO_PAGE, "one page, two sessions that need it");
+  assert.equal([model.sessionLength(session), model.sessionLength(other)], [31, 31]);
   assert.is(model.run(both.slice(1)), Status.OK);
+  assert.equal([model.sessionLength(other), model.sessionPages(other)], [32, 1]);
+  model.sessionTruncate(session, 30);
+  assert.is(model.run(rowsOf(session, 30, 3)), Status.NO_PAGE, "the second row needs it");
+  assert.equal([model.sessionLength(session), model.sessionPages(session)], [30, 0]);
+  assert.is(model.run(rowsOf(session, 30, 1)), Status.OK);
+  model.sessionTruncate(other, 31);
+  assert.equal([model.sessionPages(other), model.poolFreePages()], [0, 1], "the page opens again");
+  assert.is(model.run(rowsOf(session, 31, 8)), Status.OK);
+  assert.is(model.run(rowsOf(other, 31, 1)), Status.NO_PAGE);
 });
 
 test("rows out of order, tokens outside the vocabulary, too many rows: refused before anything changes", () => {

@@ -3,10 +3,20 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import { Config, LayerField, RopeField, Size } from "../../assembly/memory/status.ts";
+import { Config, KvForm, LayerField, RopeField, Size } from "../../assembly/memory/status.ts";
 import { Instance, type Region } from "../kernel/instance.ts";
 
-export interface Shape {
+/** How pages age; by default they stay f32. */
+export interface Aging {
+  readonly keyForm?: KvForm;
+  readonly valueForm?: KvForm;
+  /** Dims that share a scale; default 64. */
+  readonly group?: number;
+  readonly recentPages?: number;
+  readonly sinkPages?: number;
+}
+
+export interface Shape extends Aging {
   readonly nLayers: number;
   readonly nHeads: number;
   readonly nKvHeads: number;
@@ -53,6 +63,12 @@ export function createEngine(shape: Shape): Instance {
     [Config.RESIDUAL_SCALE, 1],
     [Config.LOGIT_SCALE, 1],
     [Config.SOURCE_KV_HEADS, shape.nKvHeads],
+    [Config.N_THREADS, 1],
+    [Config.KEY_FORM, shape.keyForm ?? KvForm.F32],
+    [Config.VALUE_FORM, shape.valueForm ?? KvForm.F32],
+    [Config.KV_GROUP, shape.group ?? 64],
+    [Config.RECENT_PAGES, shape.recentPages ?? 0],
+    [Config.SINK_PAGES, shape.sinkPages ?? 0],
   ];
   for (const [field, value] of config) assert.is(setConfig(field, value), 0);
   assert.is(layoutRecords(), 0);
@@ -64,26 +80,82 @@ export function createEngine(shape: Shape): Instance {
   return instance;
 }
 
-export function pageBytesOf(shape: Shape): number {
-  return Size.PAGE_SLOTS * (shape.keyDim + shape.valueDim) * 4;
+/** Dims of a head's keys and values, and how its pages age. */
+export type HeadShape = Pick<Shape, "keyDim" | "valueDim"> & Aging;
+
+/** Bytes of 32 slots' keys or values. */
+function partBytes(form: KvForm, dim: number, group: number): number {
+  if (form === KvForm.F32) return Size.PAGE_SLOTS * dim * 4;
+  const codes = 32 * 16 * Math.ceil(dim / 16);
+  const scales = 32 * Math.ceil(dim / group) * 2;
+  return form === KvForm.Q8 ? codes + scales : (codes * (form === KvForm.Q4 ? 4 : 3)) / 8 + 2 * scales;
 }
 
-/** Pages of a head of `length` slots, by counting. */
+function bytesOf({ keyDim, valueDim, group = 64 }: HeadShape, keyForm: KvForm, valueForm: KvForm): number {
+  return Size.PAGE_HEADER + partBytes(keyForm, keyDim, group) + partBytes(valueForm, valueDim, group);
+}
+
+/** Bytes of a page of the pool. */
+export function pageBytesOf(shape: HeadShape): number {
+  return bytesOf(shape, shape.keyForm ?? KvForm.F32, shape.valueForm ?? KvForm.F32);
+}
+
+/** Bytes of an open page. */
+export function openBytesOf(shape: HeadShape): number {
+  return bytesOf(shape, KvForm.F32, KvForm.F32);
+}
+
+/** Bytes of a sink or recent page. */
+export function recentBytesOf({ keyForm = KvForm.F32, valueForm = KvForm.F32, ...shape }: HeadShape): number {
+  return bytesOf(shape, Math.min(keyForm, KvForm.Q8), Math.min(valueForm, KvForm.Q8));
+}
+
+/** Whether pages go from 8 bits to fewer: then the session keeps sinks and recent pages of its own. */
+export function agesTwice({ keyForm = KvForm.F32, valueForm = KvForm.F32 }: Aging): boolean {
+  return keyForm > KvForm.Q8 || valueForm > KvForm.Q8;
+}
+
+/** Bytes of a head's own pages: the open one, the sinks, the recent ones. */
+export function ownBytesOf(shape: HeadShape): number {
+  const nFixed = agesTwice(shape) ? (shape.sinkPages ?? 0) + (shape.recentPages ?? 0) : 0;
+  return openBytesOf(shape) + nFixed * recentBytesOf(shape);
+}
+
+/** Pages of a head of `length` slots, the open one among them, by counting. */
 export function pagesOf(length: number): number {
   return Math.ceil(length / 32);
 }
 
-/** A HeadView record (assembly/memory/records.ts) outside any session, with room for `nPages`. */
-export function createHead(instance: Instance, nPages: number, window = 0): Region {
+/** Full pages of a head of `length` slots: those of the pool where pages age once at most. */
+export function closedOf(length: number): number {
+  return Math.floor(length / 32);
+}
+
+/**
+ * A HeadView record (assembly/memory/records.ts) outside any session, with room for `nPages` and pages of its own: the
+ * open one is poison but for its header, what it holds at 8 bits zero.
+ */
+export function createHead(instance: Instance, shape: HeadShape, nPages: number, window = 0): Region {
   const table = instance.output(nPages * 4);
   const head = instance.output(HEAD_BYTES);
-  head.u32.set([0, 0, 0, table.address, window, 0, 0, 0]);
+  const open = instance.output(openBytesOf(shape));
+  open.u32.fill(0, 0, Size.PAGE_HEADER / 4);
+  const fixed = instance.output(ownBytesOf(shape) - openBytesOf(shape));
+  fixed.u32.fill(0);
+  head.u32.fill(0);
+  head.u32.set([0, 0, 0, table.address, window, open.address, fixed.address]);
   return head;
 }
 
-/** Bytes of a HeadView, and of the Session record before them. */
-export const HEAD_BYTES = 32;
-export const SESSION_BYTES = 24;
+/** Bytes of a HeadView, and of the Session record before them; offset of a HeadView's sum of squares. */
+export const HEAD_BYTES = 48;
+export const SESSION_BYTES = 32;
+export const SQUARES_AT = 32;
+
+/** Address of a head's open page. */
+export function openAt(instance: Instance, head: number): number {
+  return new Uint32Array(instance.exports.memory.buffer, head, 6)[5]!;
+}
 
 /** Addresses of a head's pages; `head` is the address of its HeadView. */
 export function pagesAt(instance: Instance, head: number): number[] {
@@ -91,7 +163,7 @@ export function pagesAt(instance: Instance, head: number): number[] {
   return Array.from(new Uint32Array(instance.exports.memory.buffer, table!, nPages));
 }
 
-/** Where the drawing of an f32 page (assembly/cache/page.ts) has dim d of a slot's key: halves of keyDim x 16 slots. */
+/** Where the drawing of an f32 page (assembly/cache/page.ts) has dim d of a slot's key, behind the header: halves of keyDim x 16 slots. */
 export function keyIndex(slot: number, d: number, keyDim: number): number {
   return Math.floor(slot / 16) * keyDim * 16 + d * 16 + (slot % 16);
 }
@@ -105,7 +177,7 @@ export function valueIndex(slot: number, d: number, keyDim: number, valueDim: nu
 
 /** The key and value of a slot, read as the drawing in cache/page.ts says. */
 export function slotAt(instance: Instance, page: number, slot: number, keyDim: number, valueDim: number) {
-  const f32 = new Float32Array(instance.exports.memory.buffer, page, 32 * (keyDim + valueDim));
+  const f32 = new Float32Array(instance.exports.memory.buffer, page + Size.PAGE_HEADER, 32 * (keyDim + valueDim));
   return {
     key: Array.from({ length: keyDim }, (_, d) => f32[keyIndex(slot, d, keyDim)]!),
     value: Array.from({ length: valueDim }, (_, d) => f32[valueIndex(slot, d, keyDim, valueDim)]!),

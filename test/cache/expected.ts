@@ -4,7 +4,7 @@
  */
 import * as assert from "uvu/assert";
 import type { Cache } from "./cache.ts";
-import { pagesOf, type Shape } from "./engine.ts";
+import { closedOf, pagesOf, type Shape } from "./engine.ts";
 
 /** First slot that the query of `slot` sees; window 0: all. */
 export function seenFrom(slot: number, window: number): number {
@@ -18,13 +18,21 @@ export function keptFrom(last: number, window: number): number {
   return 32 * page;
 }
 
-/** Most pages a head holds while a sequence grows to `length`. */
+/** Most pages a head holds, the open one among them, while a sequence grows to `length`. */
 export function mostPages(length: number, window: number): number {
   let most = 0;
   for (let t = 0; t < length; ++t) most = Math.max(most, pagesOf(t + 1) - keptFrom(t, window) / 32);
   return most;
 }
 
+/** Most of them in the pool. */
+export function mostPooled(length: number, window: number): number {
+  let most = 0;
+  for (let t = 0; t < length; ++t) most = Math.max(most, closedOf(t + 1) - keptFrom(t, window) / 32);
+  return most;
+}
+
+/** Of pages that stay f32. */
 export class Expected {
   readonly tokens: number[] = [];
   private bases: number[];
@@ -41,9 +49,10 @@ export class Expected {
     return pagesOf(this.tokens.length) - this.bases[layer]! / 32;
   }
 
-  /** Pages of the session. */
+  /** Pages of the pool that the session holds. */
   get pages(): number {
-    return this.bases.reduce((sum, _, layer) => sum + this.shape.nKvHeads * this.pagesOf(layer), 0);
+    const closed = closedOf(this.tokens.length);
+    return this.bases.reduce((sum, base) => sum + this.shape.nKvHeads * (closed - base / 32), 0);
   }
 
   append(token: number): void {

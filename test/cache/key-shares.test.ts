@@ -2,7 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { draws } from "../kernel/values.ts";
 import { fairParts, keyDrivenShares } from "../oracle/query-groups.ts";
-import { createEngine, HEAD_BYTES, SESSION_BYTES, SMALL } from "./engine.ts";
+import { createEngine, HEAD_BYTES, SESSION_BYTES, SMALL, SQUARES_AT } from "./engine.ts";
 
 const test = suite("key-driven shares");
 
@@ -14,7 +14,7 @@ function sharesOf(norms: readonly number[], nHeads: number): number[] {
   instance.forget();
   const heads = instance.output(HEAD_BYTES * norms.length);
   norms.forEach((norm, g) => {
-    heads.f64[4 * g + 3] = norm * norm;
+    heads.f64[(HEAD_BYTES * g + SQUARES_AT) / 8] = norm * norm;
   });
   const session = instance.output(SESSION_BYTES);
   session.u32[3] = heads.address;

@@ -2,7 +2,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Option } from "../../assembly/memory/status.ts";
 import { createCache } from "./cache.ts";
-import type { Shape } from "./engine.ts";
+import { type Shape, SQUARES_AT } from "./engine.ts";
 
 const test = suite("key squares");
 
@@ -18,7 +18,7 @@ const SHAPE: Shape = {
 
 /** The sum of squares that a head's record holds. */
 function squaresOf({ exports, headAt }: ReturnType<typeof createCache>, session: number, h: number): number {
-  return new Float64Array(exports.memory.buffer, headAt(session, h) + 24, 1)[0]!;
+  return new Float64Array(exports.memory.buffer, headAt(session, h) + SQUARES_AT, 1)[0]!;
 }
 
 /** The keys of `cache.append`; every sum here is exact in f64. */

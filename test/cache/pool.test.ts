@@ -16,9 +16,12 @@ const test = suite("pool");
 
 /** Takes pages as the cache does: a head of `nPages` full pages of `value`. */
 function fill(instance: Instance, nPages: number, value: number): number[] {
-  const head = createHead(instance, nPages);
+  const head = createHead(instance, SMALL, nPages);
   const row = instance.input(new Float32Array(8).fill(value)).address;
-  for (let i = 0; i < 32 * nPages; ++i) instance.exports.append(head.address, row, row, 8, 8);
+  for (let i = 0; i < 32 * nPages; ++i) {
+    instance.exports.append(head.address, row, row, 8, 8);
+    instance.exports.closeFull(head.address);
+  }
   return pagesAt(instance, head.address);
 }
 
@@ -54,10 +57,11 @@ test("pages are aligned, apart from each other and inside the arena; memory grow
   assert.is(Number(poolReserve(10)), 1);
   assert.is(Number(poolReserve(25)), 1);
   const bytes = pageBytesOf(SMALL);
-  assert.is(arenaBytes() - before, 25 * bytes + 2 * 64, "two slabs, 64 bytes of padding each");
+  const slab = (n: number) => 64 * Math.ceil((n * bytes) / 64) + 64;
+  assert.is(arenaBytes() - before, slab(10) + slab(15), "two slabs to whole 64 bytes, 64 bytes of padding each");
   const pages = fill(instance, 25, 1).sort((a, b) => a - b);
   for (const [i, page] of pages.entries()) {
-    assert.is(page % 64, 0);
+    assert.is(page % 16, 0);
     assert.ok(page >= before && page + bytes <= arenaBytes());
     if (i > 0) assert.ok(page - pages[i - 1]! >= bytes);
   }
@@ -77,7 +81,7 @@ test("when memory cannot grow: false, and the pool is as it was", () => {
 test("a closed session's pages are zeroed, and are the ones the next session gets", () => {
   const shape = { ...SMALL, nLayers: 2, nKvHeads: 3, nHeads: 3 };
   const instance = createEngine(shape);
-  const { append, poolFreePages, poolPages, poolReserve, sessionClose, sessionOpen } = instance.exports;
+  const { append, closeFull, poolFreePages, poolPages, poolReserve, sessionClose, sessionOpen } = instance.exports;
   assert.is(Number(poolReserve(12)), 1);
   const secret = instance.input(new Float32Array(8).fill(1234.5)).address;
   const used = () => {
@@ -85,13 +89,17 @@ test("a closed session's pages are zeroed, and are the ones the next session get
     const pages: number[] = [];
     for (let h = 0; h < 6; ++h) {
       const head = session + SESSION_BYTES + HEAD_BYTES * h;
-      for (let i = 0; i < 40; ++i) append(head, secret, secret, 8, 8);
+      for (let i = 0; i < 70; ++i) {
+        append(head, secret, secret, 8, 8);
+        closeFull(head);
+      }
       pages.push(...pagesAt(instance, head));
     }
-    new Uint32Array(instance.exports.memory.buffer, session, 1)[0] = 40;
+    new Uint32Array(instance.exports.memory.buffer, session, 1)[0] = 70;
     return { session, pages };
   };
   const first = used();
+  assert.is(new Set(first.pages).size, 18, "two of the pool and an open one in each head");
   assert.is(poolFreePages(), 0);
   sessionClose(first.session);
   assert.is(poolFreePages(), 12);
@@ -112,7 +120,7 @@ test("a closed session's pages are zeroed, and are the ones the next session get
 
 test("pages that come back are zero but for what was appended, the link of the free list too", () => {
   const instance = createEngine(SMALL);
-  const { append, poolReserve, sessionClose, sessionOpen } = instance.exports;
+  const { append, closeFull, poolReserve, sessionClose, sessionOpen } = instance.exports;
   assert.is(Number(poolReserve(3)), 1);
   const zero = instance.input(new Float32Array(8)).address;
   for (let round = 0; round < 3; ++round) {
@@ -120,8 +128,11 @@ test("pages that come back are zero but for what was appended, the link of the f
     const head = session + SESSION_BYTES;
     for (let i = 0; i < 96; ++i) {
       append(head, zero, zero, 8, 8);
+      closeFull(head);
       const page = pagesAt(instance, head).at(-1)!;
-      assert.ok(wordsOf(instance, page, SMALL).every((word) => word === 0));
+      const [references, ...words] = wordsOf(instance, page, SMALL);
+      assert.is(references, i % 32 === 31 ? 1 : 0, "of the pool, or open");
+      assert.ok(words.every((word) => word === 0));
     }
     new Uint32Array(instance.exports.memory.buffer, session, 1)[0] = 96;
     sessionClose(session);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { createCache as createCacheOf } from "./cache.ts";
-import { HEAD_BYTES, pagesAt, pagesOf, SESSION_BYTES, type Shape } from "./engine.ts";
+import { closedOf, HEAD_BYTES, ownBytesOf, pagesAt, pagesOf, SESSION_BYTES, type Shape } from "./engine.ts";
 
 const test = suite("session");
 
@@ -17,12 +17,12 @@ test("open: no tokens, no pages, room for the context; regions of sessions do no
   const { arenaBytes, sessionLength, sessionOpen, sessionPages, sessionPagesNeeded } = exports;
   const sessions = [sessionOpen(), sessionOpen(), sessionOpen()];
   const heads = nLayers * SHAPE.nKvHeads;
-  const bytes = SESSION_BYTES + heads * (HEAD_BYTES + 4 * pagesOf(150));
+  const bytes = SESSION_BYTES + heads * (HEAD_BYTES + 4 * pagesOf(150) + ownBytesOf(SHAPE));
   for (const [i, session] of sessions.entries()) {
     assert.equal([sessionLength(session), sessionPages(session)], [0, 0]);
     assert.equal(
       [0, 1, 32, 33, 150].map((n) => sessionPagesNeeded(session, n)),
-      [0, 1, 1, 2, 5].map((pages) => pages * heads),
+      [0, 0, 1, 1, 4].map((pages) => pages * heads),
     );
     assert.ok(session + bytes <= (sessions[i + 1] ?? arenaBytes()));
     const capacity = new Uint32Array(exports.memory.buffer, session, 2)[1];
@@ -30,7 +30,7 @@ test("open: no tokens, no pages, room for the context; regions of sessions do no
   }
 });
 
-test("pages needed: what the open page still holds is free", () => {
+test("pages needed: one for every page that fills up", () => {
   const { append, exports } = createCache();
   const { poolReserve, sessionOpen, sessionPages, sessionPagesNeeded, sessionTruncate } = exports;
   poolReserve(100);
@@ -38,13 +38,15 @@ test("pages needed: what the open page still holds is free", () => {
   for (let length = 1; length <= 70; ++length) {
     append(session, length);
     for (const more of [0, 1, 2, 31, 32, 33, 64]) {
-      const expected = HEADS * (pagesOf(length + more) - pagesOf(length));
+      const expected = HEADS * (closedOf(length + more) - closedOf(length));
       assert.is(sessionPagesNeeded(session, more), expected, `${length} + ${more}`);
     }
-    assert.is(sessionPages(session), HEADS * pagesOf(length));
+    assert.is(sessionPages(session), HEADS * closedOf(length));
   }
   sessionTruncate(session, 64);
-  assert.equal([sessionPages(session), sessionPagesNeeded(session, 1)], [2 * HEADS, HEADS]);
+  assert.equal([sessionPages(session), sessionPagesNeeded(session, 32)], [2 * HEADS, HEADS]);
+  sessionTruncate(session, 63);
+  assert.equal([sessionPages(session), sessionPagesNeeded(session, 1)], [HEADS, HEADS]);
 });
 
 test("truncate: to every length, pages past it come back, tokens before it stay, longer ones change nothing", () => {
@@ -59,8 +61,8 @@ test("truncate: to every length, pages past it come back, tokens before it stay,
     assert.is(sessionLength(session), 150);
     sessionTruncate(session, length);
     assert.is(sessionLength(session), length);
-    assert.is(sessionPages(session), HEADS * pagesOf(length));
-    assert.is(poolFreePages(), poolPages() - HEADS * pagesOf(length));
+    assert.is(sessionPages(session), HEADS * closedOf(length));
+    assert.is(poolFreePages(), poolPages() - HEADS * closedOf(length));
     for (let h = 0; h < HEADS; ++h) {
       assert.equal(
         tokens(session, h),
@@ -131,7 +133,7 @@ test("any sequence of opening, appending, truncating, closing: tokens stay, no p
         exports.sessionClose(entry.session);
         open.splice(at, 1);
       }
-      const expected = HEADS * open.reduce((sum, { tokens }) => sum + pagesOf(tokens.length), 0);
+      const expected = HEADS * open.reduce((sum, { tokens }) => sum + closedOf(tokens.length), 0);
       mostPages = Math.max(mostPages, expected);
       assert.is(exports.poolPages() - exports.poolFreePages(), expected, "pages in use");
       assert.is(exports.poolPages(), mostPages, "the pool is as large as it had to be");

@@ -24,8 +24,8 @@ async function fails(args: readonly string[], code: string, surroundings: Surrou
 
 test("wrong usage exits with 2, says nothing on stdout, and leads to the help in one line", async () => {
   const cases: [string[], RegExp][] = [
-    [[], /the commands are run, inspect, perplexity/],
-    [["tell"], /no command "tell"; the commands are run, inspect, perplexity/],
+    [[], /the commands are run, inspect, plan, perplexity/],
+    [["tell"], /no command "tell"; the commands are run, inspect, plan, perplexity/],
     [["run", "--temp", "hot", "x", "--json"], /--temp takes 0, or a number from 0\.001 to 100, got "hot"/],
     [["run", "--prompt-ids", "1,two"], /--prompt-ids takes token ids .* got "two"/],
     [["run", "a", "b", "c"], /3 arguments/],
@@ -34,6 +34,11 @@ test("wrong usage exits with 2, says nothing on stdout, and leads to the help in
     [["run", "x", "--logprobs", "1"], /--logprobs needs --json/],
     [["perplexity"], /nothing to score/],
     [["inspect", MODEL, MODEL], /2 arguments/],
+    [["plan", MODEL, MODEL], /2 arguments/],
+    [["plan", "--budget", "128M"], /--budget takes bytes, or a number with kB, MB, .* got "128M"/],
+    [["run", "x", "--budget", "0"], /--budget takes bytes/],
+    [["run", "x", "--keys", "q5"], /--keys takes f32 or q8 or q4 or q3, got "q5"/],
+    [["perplexity", "x", "--kv-window", "33"], /--kv-window takes a multiple of 32 from 32/],
   ];
   for (const [args, message] of cases) {
     const { code, stdout, stderr } = await thimble(args);
@@ -79,6 +84,7 @@ test("prompts that cannot be evaluated", async () => {
   await fails(["perplexity", await temporaryFile("cut.txt", new Uint8Array([0x61, 0xc3]))], "invalid_text");
   await fails(["perplexity", "no-such.txt"], "source_unreadable");
   await fails(["run", "x", "-c", "1000000"], "invalid_option");
+  await fails(["plan", "-c", "1000000"], "invalid_option");
 });
 
 test("what a file says of itself cannot write on the terminal", async () => {

@@ -64,7 +64,8 @@ test("a file that cannot run is shown, with the reason", async () => {
 
 /** Long options by command; a change here is a change of the tool's interface. */
 const COMMON = ["help", "json", "model"];
-const LOADING = ["activations", "chunk", "context", "quiet", "threads", "variant"];
+const MEMORY = ["budget", "chunk", "context", "keys", "kv-sinks", "kv-window", "threads", "values"];
+const LOADING = ["activations", "quiet", "variant", ...MEMORY];
 const OPTIONS: Record<string, string[]> = {
   run: [
     ...["chat", "frequency-penalty", "ignore-eos", "logit-bias", "logprobs", "max-tokens", "min-p", "presence-penalty"],
@@ -72,6 +73,7 @@ const OPTIONS: Record<string, string[]> = {
     ...["temp", "temperature", "top-k", "top-p", ...LOADING, ...COMMON],
   ],
   inspect: ["tensors", ...COMMON],
+  plan: ["activations", ...MEMORY, ...COMMON],
   perplexity: ["from", "prompt-ids", ...LOADING, ...COMMON],
 };
 

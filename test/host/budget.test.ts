@@ -1,10 +1,15 @@
-/** The plan made from the header equals the arena, byte for byte, whatever the sizes; and memory never grows beyond it. */
+/**
+ * The plan made from the header equals the arena, byte for byte, whatever the sizes and the forms of keys and values; and
+ * memory never grows beyond it.
+ */
 import { readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { describeModel } from "../../host/architecture.ts";
-import { planMemory, type RunSizes } from "../../host/budget.ts";
-import { DEFAULT_MODEL, load } from "../model/load.ts";
+import { cachePages, ENGINE_BYTES, planMemory, type RunSizes, regionBytes } from "../../host/budget.ts";
+import { agesTwice, type CacheOptions, cacheConfig, KV_FORMS } from "../../host/kv-cache.ts";
+import type { LoadOptions } from "../../host/load-engine.ts";
+import { DEFAULT_MODEL, load, platform } from "../model/load.ts";
 
 const FOLDER = "test/golden/architectures";
 const MODELS = [DEFAULT_MODEL, `${FOLDER}/llama.f32.gguf`, `${FOLDER}/llama.q8_0.gguf`];
@@ -29,50 +34,112 @@ const FAMILY_SIZES: readonly Size[] = [
   [150, 130, 130],
 ];
 
-function check(path: string, activations: (typeof ACTIVATIONS)[number], size: Size): void {
-  const [contextLength, chunk, maxOutputs] = size;
-  test(`${path}, ${activations}, context ${contextLength}, chunk ${chunk}`, async () => {
-    const model = await load(path, { contextLength, chunk, maxOutputs, activations });
-    const { exports } = model.engine.runtime;
-    const sizes: RunSizes = { contextLength, maxRows: chunk, maxOutputs };
-    const architecture = describeModel(model.header, { contextLength });
-    const plan = planMemory(model.header, architecture, activations, sizes);
-    assert.equal(plan, model.stats.plan);
-    const loaded = exports.arenaBytes();
-    const base = loaded - plan.weights - plan.runState;
-    assert.ok(base > 1024 && base < 4096, `engine record and static data take ${base} bytes`);
+/** Every pair of forms, each with another group, window and number of first tokens. */
+const CACHES: readonly CacheOptions[] = KV_FORMS.flatMap((keys, i) =>
+  KV_FORMS.map((values, j) => ({
+    keys,
+    values,
+    kvGroup: (i + j) % 2 === 0 ? 64 : 32,
+    kvWindow: [64, 32, 96][(i + 2 * j) % 3]!,
+    kvSinks: [32, 0, 64][(2 * i + j) % 3]!,
+  })),
+);
+/** Groups, windows and first tokens of one pair of forms: every combination. */
+const WINDOWS: readonly CacheOptions[] = [32, 64].flatMap((kvGroup) =>
+  [32, 64, 192].flatMap((kvWindow) =>
+    [0, 32, 96].map((kvSinks) => ({ keys: "q4", values: "q3", kvGroup, kvWindow, kvSinks }) as const),
+  ),
+);
 
-    const session = model.engine.openSession();
-    assert.is(exports.arenaBytes() - loaded, plan.session, "a session's region");
-    const perSlots = 32 * plan.perToken;
-    assert.is(exports.sessionPagesNeeded(session, 33) * plan.page, 2 * perSlots, "33 tokens take two pages a head");
-    const pages = exports.sessionPagesNeeded(session, contextLength);
-    assert.is(pages * plan.page, plan.context, "pages of a full context");
-    const hasWindows = model.config.layers.some(({ window }) => window > 0 && window + 94 < contextLength);
-    const all = Math.ceil(contextLength / 32) * perSlots;
-    assert.ok(hasWindows ? plan.context < all : plan.context === all, `${plan.context} of ${all} bytes`);
-    exports.poolReserve(pages);
-    const grown = exports.arenaBytes() - loaded - plan.session;
-    assert.ok(grown >= pages * plan.page && grown <= pages * plan.page + 128, `${grown} bytes for ${pages} pages`);
-    const { byteLength } = exports.memory.buffer;
-    assert.ok(byteLength - exports.arenaBytes() < 65536, "memory ends in the arena's last 64 KiB");
-  });
+async function check(path: string, activations: (typeof ACTIVATIONS)[number], size: Size, options: CacheOptions) {
+  const [contextLength, chunk, maxOutputs] = size;
+  const model = await load(path, { contextLength, chunk, maxOutputs, activations, ...options });
+  const { exports } = model.engine.runtime;
+  const cache = cacheConfig(options, activations === "f32" ? "f32" : "q8");
+  const sizes: RunSizes = { contextLength, maxRows: chunk, maxOutputs, cache };
+  const architecture = describeModel(model.header, { contextLength });
+  const plan = planMemory(model.header, architecture, activations, sizes);
+  assert.equal(plan, model.stats.plan);
+  const loaded = exports.arenaBytes();
+  const base = loaded - plan.weights - plan.runState;
+  assert.ok(base > 1024 && base <= ENGINE_BYTES, `engine record and static data take ${base} bytes`);
+
+  const session = model.engine.openSession();
+  assert.is(exports.arenaBytes() - loaded, plan.session, "a session's region");
+  assert.ok(plan.own + plan.journal < plan.session, "own pages and journal are parts of it");
+  const pages = exports.sessionPagesNeeded(session, contextLength);
+  assert.is(pages * plan.page, plan.context, "pages of a full context");
+  // A page comes from the pool when it closes; where it ages twice, only when it is no longer recent.
+  const { nLayers, nKvHeads, layers } = model.config;
+  const held = agesTwice(cache) ? cache.recentPages + cache.sinkPages : 0;
+  assert.is(exports.sessionPagesNeeded(session, 31 + 32 * held), 0, "nothing closes, or all that closes is its own");
+  if (32 * (held + 1) <= contextLength && layers.every(({ window }) => window === 0 || window > 32 * (held + 1))) {
+    const first = exports.sessionPagesNeeded(session, 32 * (held + 1));
+    assert.is(first, nLayers * nKvHeads, "the first page of every head");
+    assert.is(first * plan.page, 32 * plan.perToken);
+  }
+  const all = Math.max(0, Math.floor(contextLength / 32) - held) * 32 * plan.perToken;
+  const hasWindows = layers.some(({ window }) => window > 0 && window + 94 < contextLength - 32 * held);
+  assert.ok(hasWindows ? plan.context < all : plan.context <= all, `${plan.context} of ${all} bytes`);
+  if (layers.every(({ window }) => window === 0)) assert.is(plan.context, all);
+
+  exports.poolReserve(pages);
+  const grown = exports.arenaBytes() - loaded - plan.session;
+  assert.is(grown, pages === 0 ? 0 : regionBytes(pages * plan.page), `${pages} pages`);
+  const { byteLength } = exports.memory.buffer;
+  assert.ok(byteLength - exports.arenaBytes() < 65536, "memory ends in the arena's last 64 KiB");
+  assert.ok(byteLength <= plan.total, `${byteLength} bytes of memory, ${plan.total} planned`);
+  assert.ok(plan.total - byteLength <= 2 * 65536 + (contextLength / 32 + 1) * 128, "and not much less");
+  assert.is(plan.total % 65536, 0);
+  await model.close();
 }
 
 for (const path of MODELS) {
-  for (const activations of ACTIVATIONS) for (const size of SIZES) check(path, activations, size);
+  for (const activations of ACTIVATIONS) {
+    for (const size of SIZES) {
+      const name = `${path}, ${activations}, context ${size[0]}, chunk ${size[1]}`;
+      test(`${name}, defaults`, () => check(path, activations, size, {}));
+    }
+  }
 }
 for (const [i, path] of FAMILIES.entries()) {
-  if (!MODELS.includes(path)) check(path, ACTIVATIONS[i % 2]!, FAMILY_SIZES[i % 3]!);
+  test(`${path}, every form`, async () => {
+    for (const [j, cache] of CACHES.entries())
+      await check(path, ACTIVATIONS[i % 2]!, FAMILY_SIZES[(i + j) % 3]!, cache);
+  });
+}
+for (const path of [DEFAULT_MODEL, `${FOLDER}/mistral-swa.f32.gguf`, `${FOLDER}/gemma3.f32.gguf`]) {
+  test(`${path}, every group, window and number of first tokens`, async () => {
+    for (const cache of WINDOWS) await check(path, "int8", FAMILY_SIZES[0]!, cache);
+  });
 }
 
-test("the base is the same for all models", async () => {
+test("the base is the same for all models, and less than planned in every build", async () => {
   const bases = new Set<number>();
   for (const path of [...MODELS, ...FAMILIES]) {
     const { engine, stats } = await load(path);
     bases.add(engine.runtime.exports.arenaBytes() - stats.plan.weights - stats.plan.runState);
   }
   assert.is(bases.size, 1);
+  const builds: LoadOptions[] = [{ variant: "relaxed" }, { threads: 2 }, { threads: 2, variant: "relaxed" }];
+  for (const options of builds) {
+    const model = await load(`${FOLDER}/llama.f32.gguf`, options).catch((error) => {
+      if (error.code === "unsupported_runtime") return undefined;
+      throw error;
+    });
+    if (model === undefined) continue;
+    const { engine, stats } = model;
+    const base = engine.runtime.exports.arenaBytes() - stats.plan.weights - stats.plan.runState;
+    assert.ok(base <= ENGINE_BYTES, `${base} bytes on ${platform.name} with ${JSON.stringify(options)}`);
+    await model.close();
+  }
+});
+
+test("pages ahead of a session are counted in what a context takes", async () => {
+  const model = await load(DEFAULT_MODEL, { contextLength: 512, keys: "q4", values: "q4" });
+  const cache = cacheConfig({ keys: "q4", values: "q4" });
+  assert.is(cachePages(model.config, cache, 512) * model.stats.plan.page, model.stats.plan.context);
+  assert.is(cachePages(model.config, cache, 127), 0, "window, first and open page hold 127 tokens");
 });
 
 test.run();

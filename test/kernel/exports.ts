@@ -30,9 +30,9 @@ export interface KernelExports extends EngineExports {
   readonly addRowRef: Add;
   readonly addScaled: AddScaled;
   readonly addScaledRef: AddScaled;
-  readonly ATTEND_SCRATCH: WebAssembly.Global;
-  readonly attendF32: Attend;
-  readonly attendF32Ref: Attend;
+  readonly attend: Attend;
+  readonly attendRef: Attend;
+  attendScratch(keyDim: number, valueDim: number): number;
   cosSin64(out: number, x: number): void;
   exp64(x: number): number;
   readonly expRow: ExpRow;
@@ -49,6 +49,7 @@ export interface KernelExports extends EngineExports {
   readonly gemvQuantizedRef: Gemv;
   decodeBlock(out: number, row: number, type: TensorType, block: number): number;
   floatToHalf(value: number): number;
+  roundToHalf(value: number): number;
   formOf(type: TensorType): Form;
   readonly expWeightsRef: ExpWeights;
   readonly logSumExpRef: LogSumExp;
@@ -82,5 +83,8 @@ export interface KernelExports extends EngineExports {
   readonly swiglu: Swiglu;
   readonly swigluRef: Swiglu;
   append(head: number, key: number, value: number, keyDim: number, valueDim: number): void;
+  closeFull(head: number): void;
+  closeSquares(head: number): void;
+  keySquare(key: number, keyDim: number, stride: number): number;
   writeSlot(page: number, slot: number, key: number, value: number, keyDim: number, valueDim: number): void;
 }

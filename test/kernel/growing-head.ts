@@ -3,7 +3,7 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import { createEngine, createHead, pagesAt, SMALL } from "../cache/engine.ts";
+import { type Aging, createEngine, createHead, pagesAt, SMALL } from "../cache/engine.ts";
 import type { AttendOptions } from "../oracle/attention.ts";
 import type { Instance } from "./instance.ts";
 import { bells, draws } from "./values.ts";
@@ -12,17 +12,25 @@ import { bells, draws } from "./values.ts";
  * A KV head that grows as in decoding; the slots after the last are NaN, keys and values. With a window it gives pages
  * back on the way, but sees only what `first` says.
  */
-export function growingHead(keyDim: number, valueDim: number, keys: Float32Array, values: Float32Array, window = 0) {
-  const instance = createEngine({ ...SMALL, keyDim, valueDim, slabBytes: 1 << 23 });
-  const { append, attendF32, attendF32Ref, ATTEND_SCRATCH, poolReserve, writeSlot } = instance.exports;
+export function growingHead(
+  keyDim: number,
+  valueDim: number,
+  keys: Float32Array,
+  values: Float32Array,
+  window = 0,
+  aging: Aging = {},
+) {
+  const shape = { ...SMALL, keyDim, valueDim, slabBytes: 1 << 23, ...aging };
+  const instance = createEngine(shape);
+  const { append, attend, attendRef, attendScratch, closeFull, poolReserve, writeSlot } = instance.exports;
   const slots = keys.length / keyDim;
   const nPages = Math.ceil(slots / 32);
   assert.is(Number(poolReserve(nPages)), 1);
-  const head = createHead(instance, nPages, window);
+  const head = createHead(instance, shape, nPages, window);
   const stored = [instance.input(keys).address, instance.input(values).address] as const;
   const [k, v] = stored;
   const nothing = instance.output(Math.max(keyDim, valueDim) * 4).address;
-  const scratch = instance.output(ATTEND_SCRATCH.value + 12 * valueDim).address;
+  const scratch = instance.output(attendScratch(keyDim, valueDim)).address;
   return {
     instance,
     /** The HeadView. */
@@ -30,6 +38,7 @@ export function growingHead(keyDim: number, valueDim: number, keys: Float32Array
     growTo(n: number): void {
       for (let slot = head.u32[0]!; slot < n; ++slot) {
         append(head.address, k + slot * keyDim * 4, v + slot * valueDim * 4, keyDim, valueDim);
+        closeFull(head.address);
       }
       const last = pagesAt(instance, head.address).at(-1)!;
       for (let slot = n; slot % 32 !== 0; ++slot) writeSlot(last, slot % 32, nothing, nothing, keyDim, valueDim);
@@ -42,11 +51,11 @@ export function growingHead(keyDim: number, valueDim: number, keys: Float32Array
     attend(op: "op" | "ref", q: Float32Array, n: number, options: AttendOptions = {}): Float32Array {
       const group = q.length / keyDim;
       const { first = 0, scale = 1 / Math.fround(Math.sqrt(keyDim)), softcap = 0 } = options;
-      const task = instance.output(36);
-      task.u32.set([head.address, first, n, group, keyDim, valueDim, 0, 0, scratch]);
+      const task = instance.output(40);
+      task.u32.set([head.address, first, n, group, keyDim, valueDim, 0, 0, aging.group ?? 64, scratch]);
       task.f32.set([scale, softcap], 6);
       const out = instance.output(group * valueDim * 4);
-      (op === "op" ? attendF32 : attendF32Ref)(out.address, instance.input(q).address, task.address);
+      (op === "op" ? attend : attendRef)(out.address, instance.input(q).address, task.address);
       return out.f32.slice();
     },
   };

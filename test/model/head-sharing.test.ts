@@ -191,11 +191,11 @@ function feed(model: Model, session: number, ids: readonly number[], expected?: 
   }
 }
 
-/** The squares of keys that a session's heads have, as bits: the last field of each HeadView. */
+/** The squares of keys that a session's heads have, as bits: the last fields of each HeadView, of all keys and of closed pages. */
 function keySquares({ engine, config }: Model, session: number): number[] {
   const nHeads = config.nLayers * config.nKvHeads;
   const words = engine.runtime.words(session + SESSION_BYTES, (nHeads * HEAD_BYTES) / 4);
-  return Array.from(words).filter((_, i) => i % 8 >= 6);
+  return Array.from(words).filter((_, i) => i % 12 >= 8);
 }
 
 test("KDGQA: chunks of 1, 7 and 64, sessions side by side, and what is left after a truncation: the same bits", async () => {

@@ -38,9 +38,19 @@ function together(model: Model, first: readonly number[], second: readonly numbe
   return sequences.map(({ out }) => out);
 }
 
-for (const [name, path] of Object.entries(files)) {
+/** Forms of the cache, one or the other for each file: all take the same way. */
+const FORMS = [
+  { keys: "q8", values: "q8" },
+  { keys: "q4", values: "q4", kvWindow: 32, kvSinks: 0 },
+  { keys: "f32", values: "f32" },
+  { keys: "q3", values: "q8", kvGroup: 32 },
+  { keys: "q8", values: "q4", kvSinks: 64 },
+] as const;
+
+for (const [i, [name, path]] of Object.entries(files).entries()) {
+  const forms = FORMS[i % FORMS.length]!;
   test(`${name}: chunks of 1, 7, 64 and 512 give the same bits`, async () => {
-    const model = await load(path, { chunk: 512, maxOutputs: 512 });
+    const model = await load(path, { ...forms, chunk: 512, maxOutputs: 512 });
     const ids = randomIds(200, model.config.vocabSize);
     const expected = allLogits(model, ids, 1);
     for (const chunk of [3, 7, 64, 512]) {
@@ -49,7 +59,7 @@ for (const [name, path] of Object.entries(files)) {
   });
 
   test(`${name}: two sessions, interleaved or batched, give the bits they give alone`, async () => {
-    const model = await load(path, { chunk: 64, maxOutputs: 64 });
+    const model = await load(path, { ...forms, chunk: 64, maxOutputs: 64 });
     const first = randomIds(60, model.config.vocabSize, 11);
     const second = randomIds(45, model.config.vocabSize, 22);
     const alone = [allLogits(model, first, 64), allLogits(model, second, 64)];
@@ -61,8 +71,8 @@ for (const [name, path] of Object.entries(files)) {
     assert.not(sameBits(alone[0]!.subarray(0, 100), alone[1]!.subarray(0, 100)), "the sequences must differ");
   });
 
-  test(`${name}: a truncated session continues as a fresh one`, async () => {
-    const model = await load(path, { chunk: 64, maxOutputs: 64 });
+  test(`${name}: a truncated session continues as a fresh one, from the mark at least`, async () => {
+    const model = await load(path, { ...forms, chunk: 64, maxOutputs: 64 });
     const { engine, config } = model;
     const kept = randomIds(37, config.vocabSize, 5);
     const hasWindow = config.layers.some(({ window }) => window > 0);
@@ -74,6 +84,7 @@ for (const [name, path] of Object.entries(files)) {
           ids.map((input, i) => ({ session, input, position: position + i, logits: i === ids.length - 1 })),
         );
       feed(kept, 0);
+      engine.runtime.exports.sessionMark(session);
       feed(randomIds(dropped, config.vocabSize, 6), kept.length);
       const length = engine.runtime.exports.sessionTruncate(session, kept.length);
       if (!hasWindow || dropped <= 32) assert.is(length, kept.length);
@@ -82,6 +93,37 @@ for (const [name, path] of Object.entries(files)) {
     }
   });
 }
+
+test("a fork, and what it was forked from, go on as if they were alone", async () => {
+  for (const forms of FORMS) {
+    const model = await load(DEFAULT_MODEL, { ...forms, chunk: 64, maxOutputs: 64 });
+    const { engine, config } = model;
+    const { vocabSize } = config;
+    const { sessionClose, sessionFork, poolFreePages, poolPages } = engine.runtime.exports;
+    const shared = randomIds(150, vocabSize, 1);
+    const tails = [2, 3].map((seed) => randomIds(70, vocabSize, seed));
+    const alone = tails.map((tail) => allLogits(model, [...shared, ...tail], 64).subarray(150 * vocabSize));
+    const first = engine.openSession();
+    for (let at = 0; at < 150; at += 50) {
+      model.forward(shared.slice(at, at + 50).map((input, i) => ({ session: first, input, position: at + i })));
+    }
+    const sessions = [first, sessionFork(first)];
+    for (let at = 0; at < 70; at += 5) {
+      const rows = tails.flatMap((tail, s) =>
+        tail
+          .slice(at, at + 5)
+          .map((input, i) => ({ s, session: sessions[s]!, input, position: 150 + at + i, logits: true })),
+      );
+      model.forward(rows);
+      for (const [i, { s, position }] of rows.entries()) {
+        const expected = alone[s]!.subarray((position - 150) * vocabSize, (position - 149) * vocabSize);
+        assert.ok(sameBits(engine.logits(i), expected), `session ${s}, position ${position}`);
+      }
+    }
+    for (const session of sessions) sessionClose(session);
+    assert.is(poolFreePages(), poolPages(), "every page comes back");
+  }
+});
 
 test("past a span of 1,024 slots, chunks of 64 and of 7 still agree", async () => {
   const model = await load(DEFAULT_MODEL, { chunk: 64 });

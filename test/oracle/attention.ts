@@ -35,6 +35,8 @@ export interface Attended {
   readonly out: number[];
   /** sum_j w_j |v_j|, per dim: the scale of the error of `out`. */
   readonly size: number[];
+  /** Of the slots from the first visible one on. */
+  readonly weights: readonly number[];
   /** Largest sum_d |q_d k_d| scale over the slots: the scale of the error of a score. */
   readonly scoreSize: number;
 }
@@ -42,8 +44,8 @@ export interface Attended {
 /** softmax(cap(q k^T scale)) v over the slots [first, n); keys [n][keyDim], values [n][valueDim]. */
 export function attend64(
   q: Float32Array,
-  keys: Float32Array,
-  values: Float32Array,
+  keys: Float32Array | Float64Array,
+  values: Float32Array | Float64Array,
   n: number,
   options: AttendOptions = {},
 ): Attended {
@@ -74,5 +76,5 @@ export function attend64(
       size[d]! += Math.abs(term);
     }
   }
-  return { out, size, scoreSize };
+  return { out, size, weights, scoreSize };
 }

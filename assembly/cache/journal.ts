@@ -1,0 +1,159 @@
+/**
+ * Going back. A session can always drop tokens of its open page; beyond that it depends on the form of its pages:
+ *
+ *   f32            to any length: closed pages still hold every key and value
+ *   8 bits         to the end of any closed page, since those do not change any more
+ *   any            to the mark: `sessionMark` copies the open, sink and recent pages, so that a turn can be undone
+ *
+ * `sessionTruncate` goes to the longest of these lengths that is not above the one asked for, or to 0, and the host
+ * computes what is missing again: the result is that of a session which never went further.
+ *
+ *   journal:  | HeadView x nHeadViews | own pages x nHeadViews |      nothing where all pages are f32
+ */
+import { Engine, engine, HeadView, Session } from "../memory/records";
+import { KvForm, Option, Size } from "../memory/status";
+import { agesTwice, fixedPage, setPage } from "./append";
+import { convertPage } from "./convert";
+import { headOf, ownBytes } from "./heads";
+import { measureKeys, measureOpen } from "./key-squares";
+import { pageRelease } from "./pool";
+import { canTruncate } from "./window";
+
+/** `Session.marked` without a mark. */
+export const NO_MARK: u32 = 0xffffffff;
+
+// @ts-ignore: decorator
+@inline
+function isFloat(e: Engine): bool {
+  return e.keyForm == KvForm.F32 && e.valueForm == KvForm.F32;
+}
+
+export function journalBytes(e: Engine): u64 {
+  return isFloat(e) ? 0 : <u64>e.nHeadViews * (offsetof<HeadView>() + ownBytes(e));
+}
+
+/** Remembers the session as it is now; the mark before is gone. */
+export function sessionMark(address: usize): void {
+  const e = engine();
+  if (isFloat(e)) return;
+  const session = changetype<Session>(address);
+  const views = e.nHeadViews * offsetof<HeadView>();
+  memory.copy(session.journal, session.heads, views);
+  memory.copy(session.journal + views, headOf(session, 0).open, e.nHeadViews * ownBytes(e));
+  session.marked = session.nextPosition;
+}
+
+/** Releases the head's pages from number `index` (from slot 0 on) to the end of its table. */
+function releaseFrom(head: HeadView, index: u32): void {
+  const keep = index - head.base / Size.PAGE_SLOTS;
+  while (head.nPages > keep) {
+    head.nPages -= 1;
+    pageRelease(load<u32>(head.pages + (<usize>head.nPages << 2)));
+  }
+}
+
+/** Back to the mark: pages that aged after it are recent again. */
+function restoreMark(e: Engine, session: Session): void {
+  const views = e.nHeadViews * offsetof<HeadView>();
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    const head = headOf(session, i);
+    const then = changetype<HeadView>(session.journal + <usize>i * offsetof<HeadView>());
+    const first = head.base / Size.PAGE_SLOTS;
+    const closed = then.length / Size.PAGE_SLOTS;
+    const recent = agesTwice(e) ? max<u32>(e.sinkPages, closed > e.recentPages ? closed - e.recentPages : 0) : closed;
+    const from = max<u32>(first, min<u32>(recent, closed)); // a window may have left recent pages behind
+    releaseFrom(head, from);
+    for (let index = from; index < closed; ++index) setPage(head, index - first, fixedPage(e, head, index));
+    head.nPages = closed - first;
+    if (then.length % Size.PAGE_SLOTS != 0) {
+      setPage(head, head.nPages, head.open);
+      head.nPages += 1;
+    }
+    head.length = then.length;
+    head.keySquares = then.keySquares;
+    head.closedSquares = then.closedSquares;
+  }
+  memory.copy(headOf(session, 0).open, session.journal + views, e.nHeadViews * ownBytes(e));
+  session.nextPosition = session.marked;
+}
+
+/** Drops slots from `length` on, within the open page or, of f32 pages, anywhere. */
+function cut(e: Engine, head: HeadView, length: u32): void {
+  const place = length % Size.PAGE_SLOTS;
+  const index = length / Size.PAGE_SLOTS;
+  const first = head.base / Size.PAGE_SLOTS;
+  if (place != 0 && index < head.length / Size.PAGE_SLOTS) { // a closed page opens again
+    const page = load<u32>(head.pages + (<usize>(index - first) << 2));
+    convertPage(e, head.open, KvForm.F32, KvForm.F32, page);
+  }
+  releaseFrom(head, index);
+  if (place != 0) {
+    setPage(head, head.nPages, head.open);
+    head.nPages += 1;
+  }
+  head.length = length;
+}
+
+function empty(e: Engine, session: Session): void {
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    const head = headOf(session, i);
+    releaseFrom(head, head.base / Size.PAGE_SLOTS);
+    head.length = 0;
+    head.base = 0;
+    head.keySquares = 0;
+    head.closedSquares = 0;
+  }
+  session.nextPosition = 0;
+}
+
+/** The longest length up to `length` that the pages allow, the mark apart. */
+function reachable(e: Engine, session: Session, length: u32): u32 {
+  const now = session.nextPosition;
+  const isMeasured = (e.options & Option.KEY_DRIVEN) != 0;
+  if (isFloat(e)) {
+    for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+      const head = headOf(session, i);
+      if (!canTruncate(head, length) || (isMeasured && head.base != 0)) return 0;
+    }
+    return length;
+  }
+  const isOpen = length >= now - (now % Size.PAGE_SLOTS);
+  if (!isOpen && (isMeasured || agesTwice(e))) return 0;
+  if (!isOpen) length -= length % Size.PAGE_SLOTS;
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) if (!canTruncate(headOf(session, i), length)) return 0;
+  return length;
+}
+
+/** Whether the mark can be gone back to: no head has given up a page that it needs. */
+function canRestore(e: Engine, session: Session): bool {
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    const head = headOf(session, i);
+    const then = changetype<HeadView>(session.journal + <usize>i * offsetof<HeadView>());
+    if (head.base != then.base) return false;
+  }
+  return true;
+}
+
+/** Goes back to `length` tokens, or to fewer (see above). Returns the new length. */
+export function sessionTruncate(address: usize, length: u32): u32 {
+  const e = engine();
+  const session = changetype<Session>(address);
+  if (length >= session.nextPosition) return session.nextPosition;
+  const near = reachable(e, session, length);
+  const marked = session.marked;
+  if (marked != NO_MARK && marked <= length && marked > near && canRestore(e, session)) {
+    restoreMark(e, session);
+    return marked;
+  }
+  if (near == 0) empty(e, session);
+  else {
+    for (let i: u32 = 0; i < e.nHeadViews; ++i) cut(e, headOf(session, i), near);
+    session.nextPosition = near;
+    if (e.options & Option.KEY_DRIVEN) {
+      if (isFloat(e)) measureKeys(e, session);
+      else measureOpen(e, session);
+    }
+  }
+  if (marked != NO_MARK && marked > near) session.marked = NO_MARK;
+  return near;
+}

@@ -1,0 +1,102 @@
+/**
+ * Keys or values of a page in few bits: integer codes, and f16 scales (and minima) for each token and group of 32 or 64
+ * dims, the last group taking what is left.
+ *
+ *   Q8: x = scale * code, code -127..127             scale = f16(absmax / 127)
+ *   Q4: x = scale * code + minimum, code 0..15       minimum = f16(min), scale = f16((max - minimum) / 15)
+ *   Q3: the same with codes 0..7
+ *
+ *   | blocks of 16 x 2 codes | f16 scales [groups][32 slots] | Q4, Q3: f16 minima [groups][32 slots] |
+ *
+ * A block of keys is 16 slots x 2 dims (block: slot half outer, dim pair inner), one of values 16 dims x 2 slots (16 dims
+ * outer, slot pair inner; dims padded to 16 with zeros), so that a lane of an integer dot sums pairs: over dims for a
+ * score, over slots for a value. Entry i = 0..15, pair member e = 0, 1:
+ *
+ *   Q8, 32 bytes: byte 2 i + e
+ *   Q4, 16 bytes: bits 4 k .. 4 k + 3 of the u16 2 (i mod 4) + e, k = i / 4: masks and shifts give entries 4 k .. 4 k + 3
+ *   Q3, 12 bytes: with j = 2 i + e: low two bits in byte j mod 8 from bit 2 (j / 8); third bit in byte 8 + j / 8, bit j mod 8
+ */
+import { KvForm, Part, Size } from "../memory/status";
+
+/** Groups of dims with a scale of their own. */
+// @ts-ignore: decorator
+@inline
+export function groupsOf(dim: u32, group: u32): u32 {
+  return (dim + group - 1) / group;
+}
+
+/** Bytes of a block of 32 codes. */
+// @ts-ignore: decorator
+@inline
+export function blockBytes(form: KvForm): u32 {
+  return form == KvForm.Q8 ? 32 : form == KvForm.Q4 ? 16 : 12;
+}
+
+// @ts-ignore: decorator
+@inline
+export function hasMinima(form: KvForm): bool {
+  return form != KvForm.Q8;
+}
+
+/** Bytes of the codes of 32 slots. */
+// @ts-ignore: decorator
+@inline
+export function codesBytes(form: KvForm, dim: u32): u32 {
+  return ((dim + 15) & ~15) * blockBytes(form);
+}
+
+/** Bytes of one group's scales: f16 for 32 slots. */
+export const SCALES_BYTES: u32 = 64;
+
+export function packedBytes(form: KvForm, dim: u32, group: u32): u32 {
+  return codesBytes(form, dim) + (groupsOf(dim, group) * SCALES_BYTES << <u32>hasMinima(form));
+}
+
+/** Number of the block that holds dim d of a slot. */
+// @ts-ignore: decorator
+@inline
+function blockOf(part: Part, slot: u32, d: u32, dim: u32): u32 {
+  return part == Part.KEYS ? (slot >> 4) * (dim >> 1) + (d >> 1) : (d >> 4) * 16 + (slot >> 1);
+}
+
+/** Code of dim d of a slot; `codes` begins the part. */
+export function codeAt(codes: usize, form: KvForm, part: Part, slot: u32, d: u32, dim: u32): i32 {
+  const block = codes + blockOf(part, slot, d, dim) * blockBytes(form);
+  const i = (part == Part.KEYS ? slot : d) & 15;
+  const e = (part == Part.KEYS ? d : slot) & 1;
+  const j = 2 * i + e;
+  if (form == KvForm.Q8) return load<i8>(block + j);
+  if (form == KvForm.Q4) return (load<u16>(block + 2 * (2 * (i & 3) + e)) >> <u16>(4 * (i >> 2))) & 15;
+  return ((load<u8>(block + (j & 7)) >> <u8>(2 * (j >> 3))) & 3) | (((load<u8>(block + 8 + (j >> 3)) >> <u8>(j & 7)) & 1) << 2);
+}
+
+/** Adds a code to a block whose place for it is zero; bytes are overwritten. */
+export function putCode(codes: usize, form: KvForm, part: Part, slot: u32, d: u32, dim: u32, code: i32): void {
+  const block = codes + blockOf(part, slot, d, dim) * blockBytes(form);
+  const i = (part == Part.KEYS ? slot : d) & 15;
+  const e = (part == Part.KEYS ? d : slot) & 1;
+  const j = 2 * i + e;
+  if (form == KvForm.Q8) store<i8>(block + j, <i8>code);
+  else if (form == KvForm.Q4) {
+    const at = block + 2 * (2 * (i & 3) + e);
+    store<u16>(at, <u16>(load<u16>(at) | (code << (4 * (i >> 2)))));
+  } else {
+    const low = block + (j & 7);
+    const high = block + 8 + (j >> 3);
+    store<u8>(low, <u8>(load<u8>(low) | ((code & 3) << (2 * (j >> 3)))));
+    store<u8>(high, <u8>(load<u8>(high) | ((code >> 2) << (j & 7))));
+  }
+}
+
+/** Address of the scale of a slot's group; its minimum lies `minimumOffset` further on. */
+// @ts-ignore: decorator
+@inline
+export function scaleAt(codes: usize, form: KvForm, slot: u32, g: u32, dim: u32): usize {
+  return codes + codesBytes(form, dim) + g * SCALES_BYTES + (slot << 1);
+}
+
+// @ts-ignore: decorator
+@inline
+export function minimumOffset(dim: u32, group: u32): usize {
+  return groupsOf(dim, group) * SCALES_BYTES;
+}

@@ -1,0 +1,49 @@
+/**
+ * The codes of a block of 16 x 2 (cache/packed-page.ts) as four vectors of i16, entries 4 k .. 4 k + 3 as pairs: what an
+ * integer dot with a splat pair takes, a lane for each entry.
+ */
+import { blockBytes } from "../cache/packed-page";
+import { KvForm } from "../memory/status";
+import { nibbleMask } from "./simd";
+
+/** Vector k = 0..3 of a Q8 block. */
+// @ts-ignore: decorator
+@inline
+export function bytes4(block: usize, k: usize): v128 {
+  return v128.load8x8_s(block + (k << 3));
+}
+
+/** Vector k of a Q4 block that is loaded as `v`. */
+// @ts-ignore: decorator
+@inline
+export function nibbles4(v: v128, k: i32, mask: v128): v128 {
+  if (k == 0) return v128.and(v, mask);
+  if (k == 3) return i16x8.shr_u(v, 12);
+  return v128.and(i16x8.shr_u(v, k << 2), mask);
+}
+
+/** One bit in each byte, for the third bits of Q3. */
+const BITS: usize = memory.data<u8>([1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128], 16);
+
+/** Q3 blocks as Q8 blocks with codes 0..7: from 12 to 32 bytes each. */
+export function expandThirds(out: usize, codes: usize, nBlocks: u32): void {
+  const bits = v128.load(BITS);
+  const three = i8x16.splat(3);
+  const four = i8x16.splat(4);
+  for (let end = codes + <usize>nBlocks * blockBytes(KvForm.Q3); codes < end; codes += 12, out += 32) {
+    const low = v128.load64_splat(codes);
+    const high = v128.load32_splat(codes + 8);
+    const first = v128.shuffle<i64>(v128.and(low, three), v128.and(i8x16.shr_u(low, 2), three), 0, 2);
+    const second = v128.shuffle<i64>(v128.and(i8x16.shr_u(low, 4), three), v128.and(i8x16.shr_u(low, 6), three), 0, 2);
+    const h0 = v128.shuffle<i8>(high, high, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const h1 = v128.shuffle<i8>(high, high, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
+    v128.store(out, v128.or(first, v128.and(i8x16.eq(v128.and(h0, bits), bits), four)));
+    v128.store(out, v128.or(second, v128.and(i8x16.eq(v128.and(h1, bits), bits), four)), 16);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+export function maskOf(form: KvForm): v128 {
+  return form == KvForm.Q4 ? nibbleMask() : i32x4.splat(0);
+}

@@ -1,0 +1,159 @@
+/**
+ * The header of a capsule, and what all its parts agree on; the drawing of the whole is docs/capsule.md. Every number is
+ * little-endian, every field has one place, and what is not used is zero, so that a header has one spelling only.
+ * @module
+ */
+import { KvForm } from "../../assembly/memory/status.ts";
+import { ThimbleError } from "../errors.ts";
+import { type CacheConfig, KV_FORMS } from "../kv-cache.ts";
+
+/** Version of this file format. */
+export const FORMAT_VERSION = 1;
+/** Version of the numeric contract that the keys and values follow (docs/numeric-contract.md). */
+export const CONTRACT_VERSION = 1;
+/** Version of how codes, scales and f32 lie in a page (assembly/cache/page.ts, packed-page.ts). */
+export const LAYOUT_VERSION = 1;
+
+export const HEADER_BYTES = 192;
+/** Bytes of the header that go before the wrapped key. */
+export const PLAIN_HEADER_BYTES = 128;
+/** Bytes of every chunk's content but the last one's. */
+export const CHUNK_BYTES = 1 << 18;
+/** Most bytes of the messages and of a paused turn, as JSON. */
+export const MAX_STATE_BYTES = 1 << 26;
+/** Bytes of a head's record: u32 base, u32 zero, f64 squares of all keys, f64 of those in closed pages. */
+export const HEAD_BYTES = 24;
+
+/** Beyond ASCII, with both line ends and an end-of-file: text modes show. */
+const MAGIC = [0x89, 0x54, 0x48, 0x43, 0x0d, 0x0a, 0x1a, 0x0a] as const;
+
+/** Where the fields lie, bytes. */
+const AT = {
+  version: 8,
+  encrypted: 12,
+  contract: 16,
+  layout: 20,
+  keyForm: 24,
+  valueForm: 28,
+  group: 32,
+  recentPages: 36,
+  sinkPages: 40,
+  activations: 44,
+  position: 48,
+  tokens: 52,
+  stateBytes: 56,
+  rotateKeys: 60,
+  model: 64,
+  tokenizer: 96,
+  nonce: 128,
+  wrappedKey: 140,
+  end: 188,
+} as const;
+
+export interface CapsuleHeader {
+  readonly isEncrypted: boolean;
+  readonly cache: CacheConfig;
+  /** 0: int8, 1: f32. */
+  readonly activations: number;
+  /** Tokens whose keys and values the capsule has. */
+  readonly position: number;
+  /** Tokens of the conversation. */
+  readonly tokens: number;
+  /** Bytes of the JSON behind them. */
+  readonly stateBytes: number;
+  /** SHA-256 [32] each; see digest.ts. */
+  readonly model: Uint8Array;
+  readonly tokenizer: Uint8Array;
+}
+
+export function malformed(message: string): ThimbleError {
+  return new ThimbleError("capsule_malformed", `the capsule cannot be read: ${message}`);
+}
+
+/** @param name what differs */
+export function mismatch(name: string, message: string): ThimbleError {
+  return new ThimbleError("capsule_mismatch", message, { name });
+}
+
+/** The header without its last 64 bytes, which seal.ts writes. */
+export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(HEADER_BYTES);
+  const view = new DataView(bytes.buffer);
+  const { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys } = header.cache;
+  bytes.set(MAGIC);
+  view.setUint32(AT.version, FORMAT_VERSION, true);
+  view.setUint32(AT.encrypted, header.isEncrypted ? 1 : 0, true);
+  view.setUint32(AT.contract, CONTRACT_VERSION, true);
+  view.setUint32(AT.layout, LAYOUT_VERSION, true);
+  view.setUint32(AT.keyForm, keyForm, true);
+  view.setUint32(AT.valueForm, valueForm, true);
+  view.setUint32(AT.group, group, true);
+  view.setUint32(AT.recentPages, recentPages, true);
+  view.setUint32(AT.sinkPages, sinkPages, true);
+  view.setUint32(AT.activations, header.activations, true);
+  view.setUint32(AT.position, header.position, true);
+  view.setUint32(AT.tokens, header.tokens, true);
+  view.setUint32(AT.stateBytes, header.stateBytes, true);
+  view.setUint32(AT.rotateKeys, rotateKeys ? 1 : 0, true);
+  bytes.set(header.model, AT.model);
+  bytes.set(header.tokenizer, AT.tokenizer);
+  return bytes;
+}
+
+/** The nonce [12] of the wrapped key, and the key [48]: views of the header. */
+export function keyPart(bytes: Uint8Array<ArrayBuffer>): {
+  nonce: Uint8Array<ArrayBuffer>;
+  wrapped: Uint8Array<ArrayBuffer>;
+} {
+  return { nonce: bytes.subarray(AT.nonce, AT.wrappedKey), wrapped: bytes.subarray(AT.wrappedKey, AT.end) };
+}
+
+/**
+ * Reads a header; sizes are only bounded by what fits their fields, the caller checks them against the model.
+ * @throws ThimbleError capsule_malformed, capsule_mismatch for versions this build does not know
+ */
+export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
+  if (!MAGIC.every((byte, i) => bytes[i] === byte)) throw malformed("it does not begin as one");
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const u32 = (at: number): number => view.getUint32(at, true);
+  for (const [name, at, known] of [
+    ["format", AT.version, FORMAT_VERSION],
+    ["contract", AT.contract, CONTRACT_VERSION],
+    ["layout", AT.layout, LAYOUT_VERSION],
+  ] as const) {
+    if (u32(at) !== known) {
+      throw mismatch(name, `the capsule has version ${u32(at)} of the ${name}; this build reads version ${known}`);
+    }
+  }
+  const isEncrypted = u32(AT.encrypted) === 1;
+  const unused = bytes.subarray(isEncrypted ? AT.end : PLAIN_HEADER_BYTES, HEADER_BYTES);
+  if (u32(AT.encrypted) > 1 || u32(AT.rotateKeys) > 1 || unused.some((byte) => byte !== 0)) {
+    throw malformed("its header has bits that mean nothing");
+  }
+  const [keyForm, valueForm] = [u32(AT.keyForm), u32(AT.valueForm)];
+  if (Math.max(keyForm, valueForm) > KvForm.Q3) throw malformed("its header names a form that does not exist");
+  return {
+    isEncrypted,
+    cache: {
+      keyForm,
+      valueForm,
+      group: u32(AT.group),
+      recentPages: u32(AT.recentPages),
+      sinkPages: u32(AT.sinkPages),
+      rotateKeys: u32(AT.rotateKeys) === 1,
+    },
+    activations: u32(AT.activations),
+    position: u32(AT.position),
+    tokens: u32(AT.tokens),
+    stateBytes: u32(AT.stateBytes),
+    model: bytes.slice(AT.model, AT.tokenizer),
+    tokenizer: bytes.slice(AT.tokenizer, AT.nonce),
+  };
+}
+
+/** The options as errors show them. */
+export function describeCache(cache: CacheConfig): string {
+  const { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys } = cache;
+  const keys = `${rotateKeys ? "rotated " : ""}keys ${KV_FORMS[keyForm]}`;
+  return `${keys}, values ${KV_FORMS[valueForm]}, groups of ${group}, ${recentPages} recent and ${sinkPages} sink pages`;
+}

@@ -1,0 +1,104 @@
+/**
+ * The part of a capsule that is neither tokens nor pages: the messages, and a turn that was paused, as JSON. What comes
+ * from a file is copied field by field, each one checked.
+ * @module
+ */
+import type { ChatMessage } from "../chat.ts";
+import { ThimbleError } from "../errors.ts";
+import type { PausedTurn } from "../token-session.ts";
+import { MAX_STATE_BYTES, malformed } from "./format.ts";
+
+/** A paused turn and the conversation it belongs to; `Session` has the same. */
+export interface PendingState {
+  readonly ids: readonly number[];
+  readonly messages?: readonly ChatMessage[] | undefined;
+  readonly paused: PausedTurn;
+}
+
+export interface ConversationState {
+  readonly messages: readonly ChatMessage[];
+  readonly pending: PendingState | undefined;
+}
+
+/** Bounds of what a file may name. */
+export interface StateLimits {
+  readonly vocabSize: number;
+  /** Most tokens of a turn that goes on. */
+  readonly contextLength: number;
+}
+
+const ROLES: readonly unknown[] = ["system", "user", "assistant", "tool"];
+
+/** @throws ThimbleError invalid_option where messages are too long to be kept */
+export function encodeState({ messages, pending }: ConversationState): Uint8Array {
+  const turn = pending && {
+    ids: pending.ids,
+    messages: pending.messages,
+    completionIds: pending.paused.completionIds,
+    random: pending.paused.random,
+    seed: pending.paused.seed,
+  };
+  const bytes = new TextEncoder().encode(JSON.stringify({ messages, pending: turn }));
+  if (bytes.byteLength <= MAX_STATE_BYTES) return bytes;
+  throw new ThimbleError("invalid_option", "the messages are too long for a capsule", {
+    needed: bytes.byteLength,
+    available: MAX_STATE_BYTES,
+    name: "messages",
+  });
+}
+
+/** @throws ThimbleError capsule_malformed, context_length_exceeded */
+export function decodeState(bytes: Uint8Array, limits: StateLimits): ConversationState {
+  const { messages, pending } = fieldsOf(parse(bytes));
+  return {
+    messages: messagesOf(messages),
+    pending: pending === undefined ? undefined : pendingOf(fieldsOf(pending), limits),
+  };
+}
+
+function parse(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
+  } catch {
+    throw malformed("its messages are no JSON");
+  }
+}
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw malformed("its messages are not what they must be");
+}
+
+function messagesOf(value: unknown): ChatMessage[] {
+  if (!Array.isArray(value)) throw malformed("its messages are no list");
+  return value.map((item: unknown) => {
+    const { role, content } = fieldsOf(item);
+    if (!ROLES.includes(role) || typeof content !== "string") throw malformed("one of its messages is none");
+    return { role: role as ChatMessage["role"], content };
+  });
+}
+
+function numbersOf(value: unknown, end: number): number[] {
+  const isOne = (item: unknown): item is number =>
+    Number.isSafeInteger(item) && (item as number) >= 0 && (item as number) < end;
+  if (Array.isArray(value) && value.every(isOne)) return [...value];
+  throw malformed("a list of numbers is out of bounds");
+}
+
+function pendingOf(turn: Readonly<Record<string, unknown>>, { vocabSize, contextLength }: StateLimits): PendingState {
+  const ids = numbersOf(turn.ids, vocabSize);
+  const completionIds = numbersOf(turn.completionIds, vocabSize);
+  const random = numbersOf(turn.random, 2 ** 32);
+  const [seed] = numbersOf([turn.seed], Number.MAX_SAFE_INTEGER + 1);
+  if (random.length !== 4 || random.every((word) => word === 0)) throw malformed("its random numbers have no state");
+  if (ids.length === 0) throw malformed("its paused turn has no token");
+  const length = ids.length + completionIds.length;
+  if (length > contextLength) throw tooLong(length, contextLength);
+  const messages = turn.messages === undefined ? undefined : messagesOf(turn.messages);
+  return { ids, messages, paused: { ids, completionIds, random, seed: seed! } };
+}
+
+export function tooLong(needed: number, available: number): ThimbleError {
+  const message = `the capsule has ${needed} tokens; the context holds ${available}`;
+  return new ThimbleError("context_length_exceeded", message, { needed, available });
+}

@@ -1,0 +1,114 @@
+/**
+ * How keys and values are kept: the form of pages that have aged, and which pages stay at 8 bits
+ * (assembly/cache/append.ts). Sizes as assembly/cache/page.ts and packed-page.ts draw them.
+ * @module
+ */
+import { KvForm, Size } from "../assembly/memory/status.ts";
+import { ThimbleError } from "./errors.ts";
+import { checkChoice, checkInteger } from "./options.ts";
+
+/** f32: exact; q8: 8 bits, nearly lossless; q4: 4.5 bits; q3: 3.5 bits. */
+export const KV_FORMS = ["f32", "q8", "q4", "q3"] as const;
+export type KvFormName = (typeof KV_FORMS)[number];
+
+export interface CacheOptions {
+  /** Form of keys that are no longer recent. Default "q8"; "f32" where activations are. */
+  readonly keys?: KvFormName;
+  /** Form of values that are no longer recent. Default as for keys. */
+  readonly values?: KvFormName;
+  /** Newest tokens kept at 8 bits where the form has fewer; a multiple of 32. Default 64. */
+  readonly kvWindow?: number;
+  /** First tokens kept at 8 bits where the form has fewer; a multiple of 32. Default 32. */
+  readonly kvSinks?: number;
+  /** Dims of a head that share a scale: 32 or 64. Default 64. */
+  readonly kvGroup?: number;
+  /**
+   * Rotate queries and keys by a Hadamard matrix, which spreads outlier channels before keys are quantized. Default: where
+   * keys have fewer than 8 bits.
+   */
+  readonly kvRotation?: boolean;
+}
+
+/** The options as numbers. */
+export interface CacheConfig {
+  readonly keyForm: KvForm;
+  readonly valueForm: KvForm;
+  readonly group: number;
+  /** Pages of a head that are kept at 8 bits; 0 where the forms have as many. */
+  readonly recentPages: number;
+  readonly sinkPages: number;
+  readonly rotateKeys: boolean;
+}
+
+/** Dims of a head's keys and values. */
+export interface HeadDims {
+  readonly keyDim: number;
+  readonly valueDim: number;
+}
+
+/** @param form - of keys and values where the options name none. @throws ThimbleError invalid_option */
+export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8"): CacheConfig {
+  const keyForm: KvForm = KV_FORMS.indexOf(checkChoice("keys", options.keys ?? form, KV_FORMS));
+  const valueForm: KvForm = KV_FORMS.indexOf(checkChoice("values", options.values ?? form, KV_FORMS));
+  const recentPages = checkPages("kvWindow", options.kvWindow ?? 64, 1);
+  const sinkPages = checkPages("kvSinks", options.kvSinks ?? 32, 0);
+  const group = checkInteger("kvGroup", options.kvGroup ?? 64, 32, 64);
+  if (group % 32 !== 0)
+    throw new ThimbleError("invalid_option", `kvGroup is ${group}; it must be 32 or 64`, { name: "kvGroup" });
+  const rotateKeys = options.kvRotation ?? keyForm > KvForm.Q8;
+  if (typeof rotateKeys !== "boolean") {
+    throw new ThimbleError("invalid_option", "kvRotation must be true or false", { name: "kvRotation" });
+  }
+  const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys };
+  return agesTwice(config) ? config : { ...config, recentPages: 0, sinkPages: 0 };
+}
+
+function checkPages(name: string, tokens: number, fewest: number): number {
+  const n = checkInteger(name, tokens, fewest * Size.PAGE_SLOTS, 65_536);
+  if (n % Size.PAGE_SLOTS === 0) return n / Size.PAGE_SLOTS;
+  throw new ThimbleError("invalid_option", `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`, { name });
+}
+
+/** Whether pages take a second step, from 8 bits to fewer. */
+export function agesTwice({ keyForm, valueForm }: CacheConfig): boolean {
+  return keyForm > KvForm.Q8 || valueForm > KvForm.Q8;
+}
+
+function partBytes(form: KvForm, dim: number, group: number): number {
+  if (form === KvForm.F32) return Size.PAGE_SLOTS * dim * 4;
+  const block = form === KvForm.Q8 ? 32 : form === KvForm.Q4 ? 16 : 12;
+  return Math.ceil(dim / 16) * 16 * block + Math.ceil(dim / group) * 64 * (form === KvForm.Q8 ? 1 : 2);
+}
+
+/** Bytes of a page of 32 slots in the cache's form, of an open one, and of a recent or sink one. */
+export function pageSizes(
+  cache: CacheConfig,
+  { keyDim, valueDim }: HeadDims,
+): { aged: number; open: number; recent: number } {
+  const { keyForm, valueForm, group } = cache;
+  const of = (keys: KvForm, values: KvForm): number =>
+    Size.PAGE_HEADER + partBytes(keys, keyDim, group) + partBytes(values, valueDim, group);
+  const recent = (form: KvForm): KvForm => Math.min(form, KvForm.Q8);
+  return {
+    aged: of(keyForm, valueForm),
+    open: of(KvForm.F32, KvForm.F32),
+    recent: of(recent(keyForm), recent(valueForm)),
+  };
+}
+
+/** Bytes of one head's pages in a session's own region. */
+export function ownBytes(cache: CacheConfig, dims: HeadDims): number {
+  const { open, recent } = pageSizes(cache, dims);
+  return open + (cache.sinkPages + cache.recentPages) * recent;
+}
+
+/** Whether a session has a journal: f32 pages need none. */
+export function hasJournal({ keyForm, valueForm }: CacheConfig): boolean {
+  return keyForm !== KvForm.F32 || valueForm !== KvForm.F32;
+}
+
+/** Pages of the pool that a head of `tokens` slots holds. */
+export function pooledPages(cache: CacheConfig, tokens: number): number {
+  const closed = Math.floor(tokens / Size.PAGE_SLOTS);
+  return agesTwice(cache) ? Math.max(0, closed - cache.recentPages - cache.sinkPages) : closed;
+}

@@ -1,0 +1,291 @@
+/**
+ * What a model will take, and what fits a budget, from the header alone: before a weight is read or fetched. The same
+ * sums decide what `loadModel` does with a budget.
+ *
+ *   WebAssembly memory:  engine | weights | run state | sessions: tables, own pages, journal | pages of the pool
+ *
+ * Keys and values give up precision along a declared ladder, f32 -> q8 -> q8 keys with q4 values -> q4 -> q3, and the
+ * first rung on which the wanted context fits is the best that the budget can have.
+ * @module
+ */
+import { type Architecture, describeModel } from "./architecture.ts";
+import { ENGINE_BYTES, type MemoryPlan, planMemory, type RunSizes, WASM_PAGE_BYTES } from "./budget.ts";
+import { type ByteSize, parseByteSize } from "./byte-size.ts";
+import { ThimbleError } from "./errors.ts";
+import type { GgufHeader } from "./header.ts";
+import { type CacheOptions, cacheConfig, KV_FORMS, type KvFormName } from "./kv-cache.ts";
+import type { MemoryLimit } from "./memory-limit.ts";
+import { checkChoice, checkInteger } from "./options.ts";
+import type { ActivationMode } from "./weight-form.ts";
+import { checkTypes } from "./weights.ts";
+
+/** What decides how much memory a model takes. */
+export interface PlanOptions extends CacheOptions {
+  /** Most tokens of a session. Default: what the model was trained for. Pages are taken as a session grows. */
+  readonly contextLength?: number;
+  /** Tokens of a prefill chunk: more need more run state and are a little faster. Default 64, 1 to 4096. */
+  readonly chunk?: number;
+  /** Most rows of one `forward` call that can have logits. Default 8, 1 to `chunk`. */
+  readonly maxOutputs?: number;
+  /** "f32" keeps activations unquantized: a slow oracle that needs up to 7 times the memory. Default "int8". */
+  readonly activations?: ActivationMode;
+  /** Threads that compute; 1 where memory cannot be shared with workers (`stats.threads` says). Default 1. */
+  readonly threads?: number;
+  /**
+   * Most bytes of WebAssembly memory, as a number or as a text: "128MB" (10^6), "1.5GiB" (2^30). Weights, run state,
+   * sessions and pages stay within it, and so does one session with a full context. Without `keys` and `values` the best
+   * forms that fit are taken, q8 first (`LADDER`); without `contextLength` the context becomes what fits. Default: none.
+   */
+  readonly budget?: ByteSize;
+}
+
+/** Forms of keys and values, the most precise first. */
+export const LADDER = [
+  { keys: "f32", values: "f32" },
+  { keys: "q8", values: "q8" },
+  { keys: "q8", values: "q4" },
+  { keys: "q4", values: "q4" },
+  { keys: "q3", values: "q3" },
+] as const satisfies readonly { readonly keys: KvFormName; readonly values: KvFormName }[];
+
+/** Rungs that a budget chooses from by itself: f32 only on request, as q8 is as good and a quarter of it. */
+const CHOICES = LADDER.slice(1);
+
+/** Most bytes that 32-bit WebAssembly memory can have here: 64 KiB below 4 GiB. */
+const MOST_BYTES = 2 ** 32 - WASM_PAGE_BYTES;
+/** The shortest context that a budget makes of a longer one by itself, in tokens. */
+const SHORTEST_CONTEXT = 32;
+
+/** One step of the ladder. */
+export interface Rung {
+  readonly keys: KvFormName;
+  readonly values: KvFormName;
+  /** Bytes of one token's keys and values in all layers, once they are no longer recent. */
+  readonly perToken: number;
+  /** WebAssembly memory with one session whose context is full. */
+  readonly total: number;
+  /** `total` is within what memory may have. */
+  readonly fits: boolean;
+  /** Most tokens of a session that fit, up to what the model was trained for; 0: not one. */
+  readonly largestContext: number;
+}
+
+/** What a load makes of its options. */
+export interface PlannedLoad {
+  readonly keys: KvFormName;
+  readonly values: KvFormName;
+  readonly contextLength: number;
+  readonly memory: MemoryPlan;
+}
+
+/** What `plan` says. All amounts in bytes but contexts, which are tokens. */
+export interface Plan {
+  readonly file: string;
+  /** Context that was asked for, else what the model was trained for. */
+  readonly contextLength: number;
+  readonly trainedContext: number;
+  /** Forms that were asked for, else q8. */
+  readonly keys: KvFormName;
+  readonly values: KvFormName;
+  /** By part; `total` of it is all WebAssembly memory with one session whose context is full. */
+  readonly memory: MemoryPlan;
+  /** Static data and records of the engine, at most. */
+  readonly engine: number;
+  /** The budget asked for. */
+  readonly budget: number | undefined;
+  /** What memory may have: the budget down to 64 KiB, and less than 4 GiB. */
+  readonly available: number;
+  /** The context, in the forms above, is within `available`. */
+  readonly fits: boolean;
+  /** Most tokens of a session that fit in these forms, up to what the model was trained for; 0: not one. */
+  readonly largestContext: number;
+  /** The same for all forms. */
+  readonly ladder: readonly Rung[];
+  /** The first rung on which the context fits; undefined: none. */
+  readonly firstFit: Rung | undefined;
+  /** What `loadModel` makes of these options; undefined: it refuses them with `over_budget`. */
+  readonly load: PlannedLoad | undefined;
+}
+
+/** Threads included. */
+type Sizes = Required<RunSizes>;
+
+/** What a load goes by. */
+export interface ResolvedOptions {
+  readonly activations: ActivationMode;
+  readonly sizes: Sizes;
+  /** Undefined without a budget. */
+  readonly limit: MemoryLimit | undefined;
+}
+
+/**
+ * The plan of a file whose header is read.
+ * @throws ThimbleError invalid_option; unsupported_architecture, unsupported_type, missing_metadata, missing_tensor,
+ * malformed_file where the file cannot run at all
+ */
+export function planHeader(header: GgufHeader, options: PlanOptions = {}): Plan {
+  const model = describeModel(header, { contextLength: options.contextLength });
+  checkTypes(header, model);
+  const asked = readOptions(model, options);
+  const { limit, sizes } = asked;
+  const measured: Measured = { header, model, activations: asked.activations, available: available(limit) };
+  const rungs = LADDER.map((forms) => rung(measured, options, sizes, forms));
+  const { contextLength } = sizes;
+  const memory = planMemory(header, model, asked.activations, sizes);
+  const resolved = limit === undefined ? sizes : chooseSizes(measured, options, sizes);
+  return {
+    file: header.file,
+    contextLength,
+    trainedContext: model.config.trainedContext,
+    ...formsOf(sizes),
+    memory,
+    engine: ENGINE_BYTES,
+    budget: limit?.budget,
+    available: measured.available,
+    fits: memory.total <= measured.available,
+    largestContext: largestContext(measured, sizes),
+    ladder: rungs,
+    firstFit: rungs.find(({ fits }) => fits),
+    load: resolved && {
+      ...formsOf(resolved),
+      contextLength: resolved.contextLength,
+      memory: planMemory(header, model, asked.activations, resolved),
+    },
+  };
+}
+
+/**
+ * What a load with these options goes by: the options themselves, or with a budget what it makes of them.
+ * @throws ThimbleError invalid_option; over_budget, with what was needed and what would fit
+ */
+export function resolveOptions(header: GgufHeader, model: Architecture, options: PlanOptions): ResolvedOptions {
+  const asked = readOptions(model, options);
+  if (asked.limit === undefined) return asked;
+  const measured: Measured = { header, model, activations: asked.activations, available: available(asked.limit) };
+  const sizes = chooseSizes(measured, options, asked.sizes);
+  if (sizes === undefined) throw overBudget(measured, options, asked);
+  return { ...asked, sizes };
+}
+
+/** Names of the forms that a cache has. */
+export function formsOf({ cache }: Pick<RunSizes, "cache">): { keys: KvFormName; values: KvFormName } {
+  return { keys: KV_FORMS[cache.keyForm]!, values: KV_FORMS[cache.valueForm]! };
+}
+
+/** A model to measure with several sizes. */
+interface Measured {
+  readonly header: GgufHeader;
+  readonly model: Architecture;
+  readonly activations: ActivationMode;
+  readonly available: number;
+}
+
+function readOptions({ config }: Architecture, options: PlanOptions): ResolvedOptions {
+  const trained = config.trainedContext;
+  const maxRows = checkInteger("chunk", options.chunk ?? 64, 1, 4096);
+  const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
+  const sizes = {
+    contextLength: checkInteger("contextLength", options.contextLength ?? trained, 1, trained),
+    maxRows,
+    maxOutputs: checkInteger("maxOutputs", options.maxOutputs ?? Math.min(8, maxRows), 1, maxRows),
+    threads: checkInteger("threads", options.threads ?? 1, 1, 64),
+    cache: cacheConfig(options, activations === "f32" ? "f32" : "q8"),
+  };
+  if (options.budget === undefined) return { activations, sizes, limit: undefined };
+  const budget = parseByteSize("budget", options.budget);
+  return { activations, sizes, limit: { budget, bytes: limitBytes(budget) } };
+}
+
+/** What WebAssembly memory can have within a budget: it grows by 64 KiB. */
+function limitBytes(budget: number): number {
+  return Math.min(Math.floor(budget / WASM_PAGE_BYTES) * WASM_PAGE_BYTES, MOST_BYTES);
+}
+
+function available(limit: MemoryLimit | undefined): number {
+  return limit?.bytes ?? MOST_BYTES;
+}
+
+function totalBytes({ header, model, activations }: Measured, sizes: RunSizes): number {
+  return planMemory(header, model, activations, sizes).total;
+}
+
+/** The most tokens of a session with these sizes, the context's apart; 0: not even one. */
+function largestContext(measured: Measured, sizes: RunSizes): number {
+  let fits = 0;
+  let tooLong = measured.model.config.trainedContext + 1;
+  while (tooLong - fits > 1) {
+    const contextLength = Math.floor((fits + tooLong) / 2);
+    if (totalBytes(measured, { ...sizes, contextLength }) <= measured.available) fits = contextLength;
+    else tooLong = contextLength;
+  }
+  return fits;
+}
+
+type Forms = (typeof LADDER)[number];
+
+/** Whether the budget may choose the forms: none was named, and float activations want float pages. */
+function choosesForms({ keys, values, activations }: PlanOptions): boolean {
+  return keys === undefined && values === undefined && activations !== "f32";
+}
+
+function withForms(options: PlanOptions, sizes: Sizes, forms: Forms): Sizes {
+  return { ...sizes, cache: cacheConfig({ ...options, ...forms }) };
+}
+
+function rung(measured: Measured, options: PlanOptions, asked: Sizes, forms: Forms): Rung {
+  const sizes = withForms(options, asked, forms);
+  const { perToken, total } = planMemory(measured.header, measured.model, measured.activations, sizes);
+  const fits = total <= measured.available;
+  return { ...forms, perToken, total, fits, largestContext: largestContext(measured, sizes) };
+}
+
+/**
+ * The sizes that a budget makes of those asked for: of the forms allowed, the first in which the context fits, else, if
+ * no context was asked for, those in which the longest does. Undefined: none.
+ */
+function chooseSizes(measured: Measured, options: PlanOptions, asked: Sizes): Sizes | undefined {
+  const isOpen = choosesForms(options);
+  const allowed = isOpen ? CHOICES.map((forms) => withForms(options, asked, forms)) : [asked];
+  const first = allowed.find((sizes) => totalBytes(measured, sizes) <= measured.available);
+  if (first !== undefined || options.contextLength !== undefined) return first;
+  let best: Sizes | undefined;
+  let contextLength = Math.min(SHORTEST_CONTEXT, asked.contextLength) - 1;
+  for (const sizes of allowed) {
+    const most = largestContext(measured, sizes);
+    if (most <= contextLength) continue;
+    contextLength = most;
+    best = { ...sizes, contextLength };
+  }
+  return best;
+}
+
+/** Says what was needed at least, and the ways out. */
+function overBudget(measured: Measured, options: PlanOptions, asked: ResolvedOptions): ThimbleError {
+  const { header, available } = measured;
+  const { sizes, limit } = asked;
+  const isOpen = choosesForms(options);
+  const least = isOpen ? CHOICES : [formsOf(sizes)];
+  const hasContext = options.contextLength !== undefined;
+  const contextLength = hasContext ? sizes.contextLength : Math.min(SHORTEST_CONTEXT, sizes.contextLength);
+  let needed = Number.POSITIVE_INFINITY;
+  let longest = 0;
+  for (const forms of least) {
+    const cache = cacheConfig({ ...options, ...forms });
+    needed = Math.min(needed, totalBytes(measured, { ...sizes, cache, contextLength }));
+    longest = Math.max(longest, largestContext(measured, { ...sizes, cache }));
+  }
+  const forms = isOpen
+    ? "keys and values at their smallest"
+    : `${formsOf(sizes).keys} keys, ${formsOf(sizes).values} values`;
+  const advice = [
+    ...(hasContext && longest > 0 ? [`ask for a context of at most ${longest} tokens`] : []),
+    ...(!isOpen ? ["leave keys and values to the budget"] : []),
+    ...(sizes.maxRows > 1 ? [`take a smaller chunk than ${sizes.maxRows}`] : []),
+    needed <= MOST_BYTES ? `raise the budget to ${needed}` : "take a smaller model or context: memory ends at 4 GiB",
+  ];
+  return new ThimbleError(
+    "over_budget",
+    `a context of ${contextLength} tokens (${forms}) needs ${needed} bytes; the budget of ${limit?.budget} has ${available}; ${advice.join(", or ")}`,
+    { file: header.file, needed, available, name: "budget" },
+  );
+}
