@@ -14,7 +14,14 @@ const patterns = given.map((pattern) => (pattern.includes(",") ? `^(${pattern.re
 
 /** Output and verdict of uvu on the files that match; all files without a pattern. */
 function run(pattern, write) {
-  const args = ["--enable-source-maps", "node_modules/uvu/bin.js", folder, ...pattern, "--ignore", "(\\.map|\\.wasm|/worker\\.js)$"];
+  const args = [
+    "--enable-source-maps",
+    "node_modules/uvu/bin.js",
+    folder,
+    ...pattern,
+    "--ignore",
+    "(\\.map|\\.wasm|/worker\\.js)$",
+  ];
   const child = spawn(process.execPath, args, { stdio: ["inherit", "pipe", "inherit"] });
   let tail = "";
   child.stdout.on("data", (piece) => {

@@ -237,9 +237,11 @@ export class Engine {
   attention: usize;
   /** Bytes of it a thread. */
   attentionBytes: u32;
-  /** What the task under way is about, see model/linear.ts and model/attention.ts: a Linear or Layer, rows, output. */
+  /** What the task under way is about, see model/: a Linear, Layer or input, rows, columns, form, output. */
   job: usize;
   jobRows: u32;
+  jobCols: u32;
+  jobForm: u32;
   /** Row.turn of the rows that attend. */
   jobTurn: u32;
   jobOut: usize;

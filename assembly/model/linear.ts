@@ -10,7 +10,7 @@ import { isQuantized, tileBytes } from "../kernels/pack";
 import { activationBytes, quantizeActivations, quantizeBytes, usesBytes } from "../kernels/quantize-activations";
 import { engine, Linear } from "../memory/records";
 import { Form, Size } from "../memory/status";
-import { parallel, partStart } from "../thread/pool";
+import { parallel, parallelRows, partStart } from "../thread/pool";
 
 /** Tokens that run through a tile of weights while it is in the first-level cache. */
 const CHUNK: u32 = 64;
@@ -26,10 +26,22 @@ function quantizeInput(x: usize, nTokens: u32, nCols: u32, form: Form): void {
   const layout: u32 = usesBytes(form) ? 2 : 1;
   if (e.activationsReady == layout) return;
   e.activationsReady = layout;
-  const nBlocks = nCols / Size.BLOCK;
+  e.job = x;
+  e.jobRows = nTokens;
+  e.jobCols = nCols;
+  e.jobForm = form;
+  parallelRows(e, nTokens, quantizePart);
+}
+
+/** A share of the rows. */
+function quantizePart(part: u32, parts: u32): void {
+  const e = engine();
+  const form = e.jobForm;
+  const nBlocks = e.jobCols / Size.BLOCK;
   const rowBytes = nBlocks * activationBytes(form);
-  for (let t: usize = 0; t < nTokens; ++t) {
-    const row = x + ((t * nCols) << 2);
+  const last = partStart(e.jobRows, part + 1, parts);
+  for (let t: usize = partStart(e.jobRows, part, parts); t < last; ++t) {
+    const row = e.job + ((t * e.jobCols) << 2);
     if (usesBytes(form)) quantizeBytes(e.activations + t * rowBytes, row, nBlocks);
     else quantizeActivations(e.activations + t * rowBytes, row, nBlocks);
   }
