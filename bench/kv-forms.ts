@@ -7,9 +7,11 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
-import { loadModel } from "../bindings/node/index.ts";
+import { openFile } from "../bindings/node/file-source.ts";
 import type { KvFormName } from "../host/kv-cache.ts";
+import { loadFrom } from "../host/model.ts";
 import { perplexity } from "../host/perplexity.ts";
+import { platform } from "./ours.ts";
 
 const USAGE = `npm run quality:forms -- MODEL.gguf DOCUMENTS.u16 [options]
   --length N      ids of a document in the file (default 7425)
@@ -55,7 +57,7 @@ for (const form of ["f32:f32", ...values.forms.split(",")]) {
       ...{ keys, values: kvValues, kvGroup: Number(group), kvWindow: Number(window) },
       ...(rotation === undefined ? {} : { kvRotation: rotation === "on" }),
     };
-    const model = await loadModel(file, { ...cache, contextLength: tokens, maxOutputs: 64 });
+    const model = await loadFrom(platform, await openFile(file), { ...cache, contextLength: tokens, maxOutputs: 64 });
     for (const i of missing) {
       const { meanNll } = await perplexity(model, [...all.subarray(i * length, i * length + tokens)]);
       results[key(form, i)] = meanNll;

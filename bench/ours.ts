@@ -13,7 +13,7 @@ import { measurerOf, type OurMeasurer } from "./engine-measurer.ts";
 import type { BenchVariant } from "./lib/variants.ts";
 
 /** The wasm of the build, wherever the bench's bundle lies; run from the project's root. */
-const platform: Platform = {
+export const platform: Platform = {
   ...node,
   wasm: async (name) => new Uint8Array(await readFile(`dist/${name}.wasm`)),
   spawn: (start, onError) => spawnWorker(pathToFileURL("dist/worker.js"), start, onError),

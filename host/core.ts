@@ -20,13 +20,8 @@ export type { Sampled, TokenLogprob } from "./sampler.ts";
 export type { LogitBias, SamplingOptions } from "./sampling-options.ts";
 export type { ByteSource, ModelSource } from "./source.ts";
 export { openSource } from "./sources.ts";
-export {
-  type FinishReason,
-  type TokenOptions,
-  TokenSession,
-  type TokenTurn,
-  type Vocabulary,
-} from "./token-session.ts";
+export { TokenSession } from "./token-session.ts";
+export type { FinishReason, TokenOptions, TokenTurn, Vocabulary } from "./token-turn.ts";
 export type { Variant, VariantChoice } from "./variant.ts";
 export type { ActivationMode } from "./weight-form.ts";
 export type { LoadProgress } from "./weights.ts";

@@ -7,7 +7,8 @@ import { createDetokenizer } from "./detokenizer.ts";
 import { ThimbleError } from "./errors.ts";
 import type { Sampled } from "./sampler.ts";
 import { createStopMatcher } from "./stop.ts";
-import type { FinishReason, PausedTurn, TokenOptions, TokenSession } from "./token-session.ts";
+import type { TokenSession } from "./token-session.ts";
+import type { FinishReason, PausedTurn, TokenOptions } from "./token-turn.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export interface GenerateOptions extends TokenOptions {

@@ -9,7 +9,8 @@ import { ThimbleError } from "./errors.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
 import type { Model } from "./model.ts";
 import { checkChoice } from "./options.ts";
-import { type PausedTurn, TokenSession } from "./token-session.ts";
+import { TokenSession } from "./token-session.ts";
+import type { PausedTurn } from "./token-turn.ts";
 
 /**
  * What to continue:

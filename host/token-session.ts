@@ -10,68 +10,8 @@ import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
-import { resolveSampling, type SamplingOptions } from "./sampling-options.ts";
-
-export interface TokenOptions extends SamplingOptions {
-  /** Most tokens to generate. Default 1024; the context is a limit besides. 0 only evaluates the prompt. */
-  readonly maxTokens?: number | undefined;
-  /** Bit (id & 31) of word (id >> 5) is 1 where a token is allowed. */
-  readonly mask?: Uint32Array | undefined;
-  /** Ends the turn; iterating then throws the signal's reason. */
-  readonly signal?: AbortSignal | undefined;
-  /**
-   * Pauses the turn once it has computed for so many milliseconds, between chunks of the prompt or between tokens; at least
-   * one of them is computed. The turn goes on with `paused`. Default: no limit.
-   */
-  readonly cpuMs?: number | undefined;
-  /**
-   * What to do when the context, or the budget of the model's memory, is full while generating: end the turn with "length",
-   * or throw `context_length_exceeded` or `over_budget` and undo it. A prompt that does not fit throws in any case. Default
-   * "stop".
-   */
-  readonly overflow?: "stop" | "throw" | undefined;
-  /** Called after every chunk of the prompt: tokens evaluated so far and in all. */
-  readonly onPrefill?: ((done: number, total: number) => void) | undefined;
-}
-
-/** What the caller knows of the vocabulary. */
-export interface Vocabulary {
-  /** Ids that may be sampled are below it. */
-  readonly size: number;
-  /** Ids that end a turn. */
-  readonly eosIds: readonly number[];
-}
-
-/**
- * "stop": end-of-turn token, or the caller said so; "length": `maxTokens` or the context was reached; "paused": `cpuMs` was,
- * and the turn can go on.
- */
-export type FinishReason = "stop" | "length" | "paused";
-
-/** A turn that was paused, as plain data that JSON keeps: it goes on in this session or, with its capsule, elsewhere. */
-export interface PausedTurn {
-  /** The whole sequence before the completion. */
-  readonly ids: readonly number[];
-  readonly completionIds: readonly number[];
-  /** State of the random numbers, and the seed they began with. */
-  readonly random: readonly number[];
-  readonly seed: number;
-}
-
-/** How a turn went. */
-export interface TokenTurn {
-  readonly finishReason: FinishReason;
-  /** Generated ids; the end-of-turn token that ended the turn is not among them. */
-  readonly completionIds: readonly number[];
-  /** What was full where that ended the turn. */
-  readonly overflow?: "context" | "budget" | undefined;
-  /** Prompt tokens that were in the cache and not computed again. */
-  readonly reusedTokens: number;
-  readonly prefillMs: number;
-  readonly decodeMs: number;
-  /** The seed in force, to repeat the turn. */
-  readonly seed: number;
-}
+import { resolveSampling } from "./sampling-options.ts";
+import type { FinishReason, PausedTurn, TokenOptions, TokenTurn, Vocabulary } from "./token-turn.ts";
 
 /** A session that stays as it is while its capsule is written. */
 export interface HeldSession {

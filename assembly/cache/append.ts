@@ -54,7 +54,7 @@ export function fixedPage(e: Engine, head: HeadView, index: u32): usize {
 /** A page of the pool in the cache's form, made from `from`. */
 function aged(e: Engine, from: usize): usize {
   const page = poolTake();
-  assert(page != 0);
+  if (page == 0) unreachable(); // address 0 is the engine's: a trap is better than a page written there
   convertPage(e, page, e.keyForm, e.valueForm, from);
   return page;
 }

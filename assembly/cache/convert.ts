@@ -65,7 +65,7 @@ function putGroup(to: usize, form: KvForm, part: Part, slot: u32, first: u32, en
     const code = nearest<f32>((load<f32>(x + (i << 2)) - minimum) * inverse);
     putCode(to, form, part, slot, first + i, dim, <i32>min<f32>(max<f32>(code, bottom), top));
   }
-  return high - low < Infinity;
+  return abs<f32>(low) < Infinity && abs<f32>(high) < Infinity;
 }
 
 /** Keys or values of all slots; false where one is not finite. `to` is zeroed where codes share a byte. */

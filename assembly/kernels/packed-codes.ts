@@ -4,19 +4,23 @@
  */
 import { blockBytes } from "../cache/packed-page";
 import { KvForm } from "../memory/status";
-import { nibbleMask } from "./simd";
+import { loadHalf4, nibbleMask } from "./simd";
+
+// What loadHalf4 takes: sign, exponent and mantissa of a widened f16, and 2^112.
+const HALF_MASK: u32 = 0x8fffe000;
+const HALF_BIAS: f32 = 5.192296858534828e33;
 
 /** Vector k = 0..3 of a Q8 block. */
 // @ts-ignore: decorator
 @inline
-export function bytes4(block: usize, k: usize): v128 {
+function bytes4(block: usize, k: usize): v128 {
   return v128.load8x8_s(block + (k << 3));
 }
 
 /** Vector k of a Q4 block that is loaded as `v`. */
 // @ts-ignore: decorator
 @inline
-export function nibbles4(v: v128, k: i32, mask: v128): v128 {
+function nibbles4(v: v128, k: i32, mask: v128): v128 {
   if (k == 0) return v128.and(v, mask);
   if (k == 3) return i16x8.shr_u(v, 12);
   return v128.and(i16x8.shr_u(v, k << 2), mask);
@@ -46,4 +50,18 @@ export function expandThirds(out: usize, codes: usize, nBlocks: u32): void {
 @inline
 export function maskOf(form: KvForm): v128 {
   return form == KvForm.Q4 ? nibbleMask() : i32x4.splat(0);
+}
+
+/** Vector k of a block: of nibbles where `form` is Q4, else of bytes. */
+// @ts-ignore: decorator
+@inline
+export function codes4(block: usize, form: KvForm, k: i32, mask: v128): v128 {
+  return form == KvForm.Q4 ? nibbles4(v128.load(block), k, mask) : bytes4(block, k);
+}
+
+/** Four f16 scales or minima as f32. */
+// @ts-ignore: decorator
+@inline
+export function scales4(halves: usize): v128 {
+  return loadHalf4(halves, 0, i32x4.splat(HALF_MASK), f32x4.splat(HALF_BIAS));
 }

@@ -9,21 +9,11 @@
 import { codeAt, codesBytes, groupsOf, hasMinima, minimumOffset, scaleAt, SCALES_BYTES } from "../cache/packed-page";
 import { KvForm, Part, Size } from "../memory/status";
 import { halfToFloat } from "./f16";
-import { bytes4, expandThirds, maskOf, nibbles4 } from "./packed-codes";
+import { codes4, expandThirds, maskOf, scales4 } from "./packed-codes";
 import { QUERY_CODES, queryBytes } from "./quantize-query";
 import { scaleRow } from "./scale";
 import { SCORES_BYTES } from "./scores-f32";
-import { addPairs, loadHalf4 } from "./simd";
-
-const HALF_MASK: u32 = 0x8fffe000;
-const HALF_BIAS: f32 = 5.192296858534828e33; // 2^112
-
-/** Vector k of the block: of nibbles where `form` is Q4, else of bytes. */
-// @ts-ignore: decorator
-@inline
-function codes4(block: usize, form: KvForm, k: i32, mask: v128): v128 {
-  return form == KvForm.Q4 ? nibbles4(v128.load(block), k, mask) : bytes4(block, k);
-}
+import { addPairs } from "./simd";
 
 /** scores += or =: the dots of one head's 4 slots, scaled, and the minimum's term. */
 // @ts-ignore: decorator
@@ -68,15 +58,13 @@ function group8(
       c1 = addPairs(c1, k1, qc);
     }
   }
-  const halfMask = i32x4.splat(HALF_MASK);
-  const bias = f32x4.splat(HALF_BIAS);
   const hasMin = minima != 0;
   scales += k << 3;
-  const s0 = loadHalf4(scales, 0, halfMask, bias);
-  const s1 = loadHalf4(scales, 8, halfMask, bias);
+  const s0 = scales4(scales);
+  const s1 = scales4(scales + 8);
   minima += k << 3;
-  const m0 = hasMin ? loadHalf4(minima, 0, halfMask, bias) : s0;
-  const m1 = hasMin ? loadHalf4(minima, 8, halfMask, bias) : s1;
+  const m0 = hasMin ? scales4(minima) : s0;
+  const m1 = hasMin ? scales4(minima + 8) : s1;
   scores += k << 4;
   addGroup(scores, a0, s0, m0, sum, first, hasMin);
   addGroup(scores + 16, a1, s1, m1, sum, first, hasMin);

@@ -10,15 +10,13 @@
 import { codeAt, codesBytes, groupsOf, hasMinima, minimumOffset, scaleAt, SCALES_BYTES } from "../cache/packed-page";
 import { KvForm, Part, Size } from "../memory/status";
 import { halfToFloat } from "./f16";
-import { bytes4, expandThirds, maskOf, nibbles4 } from "./packed-codes";
+import { codes4, expandThirds, maskOf, scales4 } from "./packed-codes";
 import { SCORES_BYTES } from "./scores-f32";
-import { addPairs, loadHalf4, sumLanes } from "./simd";
+import { addPairs, sumLanes } from "./simd";
 
 const TINY: f32 = 7.888609052210118e-31; // 2^-100
 const TOP: f32 = 32767;
 const ROUND: f32 = 12582912; // 1.5 * 2^23
-const HALF_MASK: u32 = 0x8fffe000;
-const HALF_BIAS: f32 = 5.192296858534828e33; // 2^112
 
 /** Bytes of a head's weights for a page and group: i16 [32], factor, the minimum's term. */
 export const WEIGHTS_BYTES: usize = 128;
@@ -31,9 +29,7 @@ const TERM: usize = 68;
 // @ts-ignore: decorator
 @inline
 function decodeHalves(out: usize, halves: usize): void {
-  const halfMask = i32x4.splat(HALF_MASK);
-  const bias = f32x4.splat(HALF_BIAS);
-  for (let i: usize = 0; i < 64; i += 8) v128.store(out + (i << 1), loadHalf4(halves + i, 0, halfMask, bias));
+  for (let i: usize = 0; i < 64; i += 8) v128.store(out + (i << 1), scales4(halves + i));
 }
 
 /** Rounds to nearest even, 0 <= x < 2^22: adding 1.5 * 2^23 leaves the integer in the low bits. */
@@ -73,12 +69,6 @@ function quantizeWeights(out: usize, weights: usize, scales: usize, minima: usiz
   let term = f32x4.splat(0);
   for (let i: usize = 0; i < 128; i += 16) term = f32x4.add(term, f32x4.mul(v128.load(weights + i), v128.load(minima + i)));
   store<f32>(out, sumLanes(term), TERM);
-}
-
-// @ts-ignore: decorator
-@inline
-function codes4(block: usize, form: KvForm, k: i32, mask: v128): v128 {
-  return form == KvForm.Q4 ? nibbles4(v128.load(block), k, mask) : bytes4(block, k);
 }
 
 // @ts-ignore: decorator

@@ -161,7 +161,7 @@ export class Row {
   /** f32 [hiddenDim] in place of an embedding, or 0. */
   vector: usize;
   /** Blocks of 32 slots between the session's first row of this call and this one. */
-  turn: u32;
+  block: u32;
   spare1: u32;
   spare2: u32;
 }
@@ -242,8 +242,8 @@ export class Engine {
   jobRows: u32;
   jobCols: u32;
   jobForm: u32;
-  /** Row.turn of the rows that attend. */
-  jobTurn: u32;
+  /** Row.block of the rows that attend. */
+  jobBlock: u32;
   jobOut: usize;
   /** Threads that compute, the caller among them; see thread/pool.ts. */
   nThreads: u32;

@@ -73,22 +73,22 @@ export function attention(e: Engine, layer: Layer, nRows: u32): void {
 }
 
 /**
- * Heads that keep every page, block of slots by block of slots: all rows of a turn are appended, attend side by side, and
- * full pages age before the next turn. Sessions do not see each other, so that their blocks share a turn.
+ * Heads that keep every page, block of slots by block of slots: all rows of a block are appended, attend side by side,
+ * and full pages age before the next block. Sessions do not see each other, so that the n-th blocks of all go together.
  */
 function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
   let last: u32 = 0;
-  for (let r: u32 = 0; r < nRows; ++r) last = max<u32>(last, rowAt(e, r).turn);
-  for (let turn: u32 = 0; turn <= last; ++turn) {
-    e.jobTurn = turn;
+  for (let r: u32 = 0; r < nRows; ++r) last = max<u32>(last, rowAt(e, r).block);
+  for (let block: u32 = 0; block <= last; ++block) {
+    e.jobBlock = block;
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-      for (let r: u32 = 0; r < nRows; ++r) if (rowAt(e, r).turn == turn) appendRow(e, layer, kv, r);
+      for (let r: u32 = 0; r < nRows; ++r) if (rowAt(e, r).block == block) appendRow(e, layer, kv, r);
     }
     parallel(e, attendPart);
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       for (let r: u32 = 0; r < nRows; ++r) {
         const row = rowAt(e, r);
-        if (row.turn == turn && row.position % Size.PAGE_SLOTS == Size.PAGE_SLOTS - 1) {
+        if (row.block == block && row.position % Size.PAGE_SLOTS == Size.PAGE_SLOTS - 1) {
           closeFull(headOf(changetype<Session>(row.session), layer.firstHead + kv));
         }
       }
@@ -117,21 +117,21 @@ function attendGroup(e: Engine, layer: Layer, task: AttendTask, head: HeadView, 
   attend(e.h + at * (layer.valueDim << 2), e.q + at * (layer.keyDim << 2), task);
 }
 
-/** The rows of a turn: their keys lie in the cache already, and each sees those up to its own position. */
+/** The rows of a block: their keys lie in the cache already, and each sees those up to its own position. */
 function attendPart(part: u32, parts: u32): void {
   const e = engine();
   const layer = changetype<Layer>(e.job);
   const group = layer.nHeads / layer.nKvHeads;
   const task = taskOf(e, part);
   let rows: u32 = 0;
-  for (let r: u32 = 0; r < e.jobRows; ++r) rows += <u32>(rowAt(e, r).turn == e.jobTurn);
+  for (let r: u32 = 0; r < e.jobRows; ++r) rows += <u32>(rowAt(e, r).block == e.jobBlock);
   const first = partStart(layer.nKvHeads * rows, part, parts);
   const last = partStart(layer.nKvHeads * rows, part + 1, parts);
   let i: u32 = 0;
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
     for (let r: u32 = 0; r < e.jobRows && i < last; ++r) {
       const row = rowAt(e, r);
-      if (row.turn != e.jobTurn || i++ < first) continue;
+      if (row.block != e.jobBlock || i++ < first) continue;
       const head = headOf(changetype<Session>(row.session), layer.firstHead + kv);
       attendGroup(e, layer, task, head, <usize>r * layer.nHeads + kv * group, row.position + 1, group);
     }

@@ -42,7 +42,7 @@ function admit(e: Engine, nRows: u32): Status {
       status = Status.BAD_POSITION;
     else if (row.flags != 0 && ++outputs > e.maxOutputs) status = Status.TOO_MANY_ROWS;
     const blockStart = session.nextPosition & ~(Size.PAGE_SLOTS - 1);
-    row.turn = (session.nextPosition + session.pending - blockStart) / Size.PAGE_SLOTS;
+    row.block = (session.nextPosition + session.pending - blockStart) / Size.PAGE_SLOTS;
     session.pending += 1;
   }
   return status == Status.OK && pagesOfRows(e, nRows) > e.nFreePages ? Status.NO_PAGE : status;

@@ -11,11 +11,11 @@ import type { ModelConfig } from "../../host/model-config.ts";
 import { createTokenizer } from "../../host/tokenizer.ts";
 import { checkTypes } from "../../host/weights.ts";
 import { openFile, readHeader } from "../node/index.ts";
-import { flag, UsageError } from "./arguments.ts";
+import { flag } from "./arguments.ts";
 import { defineCommand } from "./command.ts";
 import { printHeader } from "./inspect-text.ts";
 import { modelFile } from "./model-file.ts";
-import { MODEL, modelPath, OUTPUT } from "./options.ts";
+import { MODEL, modelPath, OUTPUT, onlyModel } from "./options.ts";
 import { printJson } from "./output.ts";
 import { shortenJson, summarizeTypes, type TypeSummary } from "./summary.ts";
 
@@ -55,11 +55,7 @@ export const command = defineCommand(
   },
   OPTIONS,
   async (values, positionals) => {
-    const [given] = positionals;
-    if (positionals.length > 1)
-      throw new UsageError(`there are ${positionals.length} arguments, at most MODEL is taken`);
-    if (given !== undefined && values.model !== undefined)
-      throw new UsageError("the model is named twice, by --model and as an argument");
+    const given = onlyModel(values, positionals);
     const found = await inspect(await modelFile(modelPath(values, given), false));
     if (values.json) printJson(toJson(found));
     else printHeader(found, values.tensors);

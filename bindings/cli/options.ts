@@ -6,7 +6,19 @@ import { fileURLToPath } from "node:url";
 import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
 import { type GenerateOptions, type LoadOptions, loadModel, type Model, type PlanOptions } from "../node/index.ts";
-import { choice, decimal, flag, integer, type Kind, list, MAX_COUNT, single, text, type Values } from "./arguments.ts";
+import {
+  choice,
+  decimal,
+  flag,
+  integer,
+  type Kind,
+  list,
+  MAX_COUNT,
+  single,
+  text,
+  UsageError,
+  type Values,
+} from "./arguments.ts";
 import { note, oneLine } from "./output.ts";
 import { createProgress } from "./progress.ts";
 
@@ -154,6 +166,14 @@ export type RunValues = Values<typeof RUN>;
 /** The path or name of the model: as given, else from the options, the environment, the package. */
 export function modelPath(values: Values<typeof MODEL>, given?: string): string {
   return given ?? values.model ?? (process.env.THIMBLE_MODEL || fileURLToPath(new URL(EMBEDDED, import.meta.url)));
+}
+
+/** The model where it is the only argument. @throws UsageError */
+export function onlyModel(values: Values<typeof MODEL>, positionals: readonly string[]): string | undefined {
+  if (positionals.length > 1) throw new UsageError(`there are ${positionals.length} arguments, at most MODEL is taken`);
+  if (positionals.length === 1 && values.model !== undefined)
+    throw new UsageError("the model is named twice, by --model and as an argument");
+  return positionals[0];
 }
 
 type LoadValues = Values<typeof LOADING & Pick<typeof OUTPUT, "quiet">>;

@@ -3,10 +3,10 @@
  * @module
  */
 import { type Plan, plan, type Rung } from "../node/index.ts";
-import { single, UsageError } from "./arguments.ts";
+import { single } from "./arguments.ts";
 import { defineCommand } from "./command.ts";
 import { modelFile } from "./model-file.ts";
-import { LOADING, MEMORY, MODEL, memoryOptions, modelPath, OUTPUT } from "./options.ts";
+import { LOADING, MEMORY, MODEL, memoryOptions, modelPath, OUTPUT, onlyModel } from "./options.ts";
 import { formatBytes, printJson, printText } from "./output.ts";
 import { type Align, formatTable, type Row } from "./table.ts";
 
@@ -37,11 +37,7 @@ export const command = defineCommand(
   },
   OPTIONS,
   async (values, positionals) => {
-    const [given] = positionals;
-    if (positionals.length > 1)
-      throw new UsageError(`there are ${positionals.length} arguments, at most MODEL is taken`);
-    if (given !== undefined && values.model !== undefined)
-      throw new UsageError("the model is named twice, by --model and as an argument");
+    const given = onlyModel(values, positionals);
     const { activations } = values;
     const path = await modelFile(modelPath(values, given), false);
     const found = await plan(path, { ...memoryOptions(values), ...(activations === undefined ? {} : { activations }) });

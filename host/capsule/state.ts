@@ -5,7 +5,7 @@
  */
 import type { ChatMessage } from "../chat.ts";
 import { ThimbleError } from "../errors.ts";
-import type { PausedTurn } from "../token-session.ts";
+import type { PausedTurn } from "../token-turn.ts";
 import { MAX_STATE_BYTES, malformed } from "./format.ts";
 
 /** A paused turn and the conversation it belongs to; `Session` has the same. */

@@ -239,6 +239,19 @@ test("a NaN or an infinity marks the page, once it is packed and for good, and n
   }
 });
 
+test("numbers of both signs near the largest f32 are finite: the page is not broken", () => {
+  const shape: HeadShape = {
+    keyDim: 32,
+    valueDim: 32,
+    keyForm: KvForm.Q8,
+    valueForm: KvForm.Q4,
+    group: 32,
+    recentPages: 1,
+  };
+  const large = Float32Array.from({ length: 96 * 32 }, (_, i) => (i % 2 === 0 ? 3e38 : -3e38));
+  for (const page of grownHead(shape, large, large)) assert.not(page.isBroken);
+});
+
 test("roundToHalf: every half, what lies between two of them, every exponent, beyond the largest, NaN", () => {
   const { roundToHalf } = createEngine(SMALL).exports;
   const word = new DataView(new ArrayBuffer(4));
