@@ -15,6 +15,7 @@ export {
   slotRead,
   slotWrite,
 } from "./cache/image";
+export { evictedLog, evictedPages, sessionEvict, sessionPin, sessionUnpin } from "./cache/evict";
 export { sessionMark, sessionTruncate } from "./cache/journal";
 export {
   sessionClose,
@@ -23,6 +24,7 @@ export {
   sessionOpen,
   sessionPages,
   sessionPagesNeeded,
+  sessionSlots,
 } from "./cache/session";
 export { log64 } from "./kernels/double";
 export { expWeights, logSumExp } from "./kernels/log-sum-exp";

@@ -61,7 +61,9 @@ export function regionBytes(bytes: number): number {
 }
 
 /** Sizes of the records of assembly/memory/records.ts. */
-const RECORD = { layer: 88, linear: 28, rope: 64, head: 48, session: 32 } as const;
+const RECORD = { layer: 88, linear: 28, rope: 64, head: 56, session: 64 } as const;
+/** Ranges a session can pin: MAX_PINS of assembly/cache/evict.ts. */
+const PINS = 32;
 /** Tokens that a layer with a sliding window can take back: SPARE of assembly/cache/window.ts. */
 const SPARE = 32;
 /** Pages that a head with this window holds at most of a sequence of `tokens`; 0: no window. */
@@ -81,8 +83,8 @@ export function cachePages(config: ModelConfig, cache: CacheConfig, tokens: numb
 /** Scratch of an attention task: attendScratch of assembly/kernels/attend.ts. */
 function attendScratch({ keyDim, valueDim }: ModelConfig): number {
   const to16 = (n: number): number => Math.ceil(n / 16) * 16;
-  const head = 4096 + 128 + to16(valueDim) * 4 + Math.ceil((64 + keyDim * 2) / 64) * 64;
-  return 3 * head + 64 + 256 + Math.max(to16(keyDim), to16(valueDim)) * 32;
+  const head = 4096 + 128 + to16(valueDim) * 4 + Math.ceil((64 + keyDim * 2) / 64) * 64 + keyDim * 4;
+  return 3 * head + 64 + 256 + Math.max(to16(keyDim), to16(valueDim)) * 32 + keyDim * 4 + 16;
 }
 
 /** Bytes of file data that must fit the staging buffer: whole heads (or tiles) of the widest row, twice when unpacked to f32. */
@@ -134,10 +136,13 @@ export function planMemory(
   );
   const own = nHeads * ownBytes(cache, config);
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
+  const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 1) * nHeads * 16;
   const parts = {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
-    session: regionBytes(Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal),
+    session: regionBytes(
+      Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal + evictor,
+    ),
     own,
     journal,
     page,

@@ -52,6 +52,15 @@ export interface EngineExports {
   /** The new length: less than asked for where the form of the pages, or a window, does not allow it. */
   sessionTruncate(address: number, length: number): number;
   sessionLength(address: number): number;
+  /** Slots in use of the head that has most; the capacity is their end. */
+  sessionSlots(address: number): number;
+  /** Pages of a head at most, and of those that are never evicted; 0: the session ends at its capacity. */
+  sessionEvict(address: number, maxPages: number, sinkPages: number, windowPages: number): Status;
+  sessionPin(address: number, first: number, end: number): Status;
+  sessionUnpin(address: number): void;
+  /** Records of what the last forward call evicted: see cache/evict.ts. */
+  evictedLog(address: number): number;
+  evictedPages(address: number): number;
   /** Pages a session holds. */
   sessionPages(address: number): number;
   sessionPagesNeeded(address: number, nTokens: number): number;

@@ -20,6 +20,7 @@ import { formsOf } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { Session } from "./session.ts";
 import type { ByteSource } from "./source.ts";
+import type { SessionOptions } from "./token-turn.ts";
 import { createTokenizer, type EncodeOptions, type Tokenizer } from "./tokenizer.ts";
 import type { Variant } from "./variant.ts";
 import type { ActivationMode } from "./weight-form.ts";
@@ -112,10 +113,10 @@ export class Model implements AsyncDisposable {
     };
   }
 
-  /** A new, empty session. @throws ThimbleError out_of_memory, over_budget, closed */
-  session(): Session {
+  /** A new, empty session. @throws ThimbleError out_of_memory, over_budget, closed, invalid_option */
+  session(options: SessionOptions = {}): Session {
     this.#checkOpen();
-    return this.adopt((onClose) => new Session(this, onClose));
+    return this.adopt((onClose) => new Session(this, onClose, options));
   }
 
   /** Counts a session that is made elsewhere among the model's own: `fork` and `restore`. @throws ThimbleError closed */

@@ -3,10 +3,13 @@
  * @module
  */
 import { ThimbleError } from "./errors.ts";
+import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
+import type { SessionOptions } from "./token-turn.ts";
 
-export interface PerplexityOptions {
+/** With `overflow: "evict"` the tokens may be more than the context holds. */
+export interface PerplexityOptions extends SessionOptions {
   /** Score from this token on; the ones before are context only. Default 1 (the first has nothing before it). */
   readonly from?: number;
   readonly signal?: AbortSignal;
@@ -44,7 +47,8 @@ export async function perplexity(
       available: ids.length,
     });
   }
-  if (ids.length > contextLength) {
+  const rule = evictionRule(engine, options);
+  if (ids.length > contextLength && rule.overflow !== "evict") {
     throw new ThimbleError("context_length_exceeded", `${ids.length} tokens exceed the context of ${contextLength}`, {
       needed: ids.length,
       available: contextLength,
@@ -56,6 +60,7 @@ export async function perplexity(
   const gap: number[] = [];
   const session = engine.openSession();
   try {
+    setEviction(engine, session, rule, []);
     for (let at = 0; at < ids.length - 1; at += maxOutputs) {
       options.signal?.throwIfAborted();
       const rows = ids.slice(at, Math.min(at + maxOutputs, ids.length - 1));

@@ -6,11 +6,13 @@
 import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
 import type { ChatMessage } from "./chat.ts";
 import { ThimbleError } from "./errors.ts";
+import type { Pin } from "./evictor.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
+import type { LedgerEntry } from "./ledger.ts";
 import type { Model } from "./model.ts";
-import { checkChoice } from "./options.ts";
+import { checkChoice, checkInteger } from "./options.ts";
 import { TokenSession } from "./token-session.ts";
-import type { PausedTurn } from "./token-turn.ts";
+import type { PausedTurn, SessionOptions } from "./token-turn.ts";
 
 /**
  * What to continue:
@@ -36,6 +38,15 @@ export interface SessionStats {
   readonly cacheBytes: number;
   /** Most tokens the session can hold. */
   readonly contextLength: number;
+  /** Tokens that at least one KV head has forgotten, and bytes of all pages that went; see `Session.ledger`. */
+  readonly evictedTokens: number;
+  readonly evictedBytes: number;
+}
+
+/** A span that was evicted. */
+export interface Forgotten extends LedgerEntry {
+  /** The text of its tokens. */
+  readonly text: string;
 }
 
 /** The ids of the whole sequence a turn continues, and the conversation when it is one. */
@@ -57,7 +68,10 @@ export interface PendingTurn extends Resolved {
   readonly paused: PausedTurn;
 }
 
-export class Session implements AsyncDisposable {
+/**
+ * Dispatches "contextoverflow", a CustomEvent whose `detail` is the spans that have just been evicted (`LedgerEntry[]`).
+ */
+export class Session extends EventTarget implements AsyncDisposable {
   readonly model: Model;
   readonly #onClose: () => void;
   readonly #session: TokenSession;
@@ -67,15 +81,20 @@ export class Session implements AsyncDisposable {
   #totals = { promptTokens: 0, reusedTokens: 0, completionTokens: 0, prefillMs: 0, decodeMs: 0 };
 
   /** Use `model.session()`, or `fork`. */
-  constructor(model: Model, onClose: () => void, from?: SessionState) {
+  constructor(model: Model, onClose: () => void, from: SessionState | SessionOptions = {}) {
+    super();
     this.model = model;
     this.#onClose = onClose;
-    this.#session = from?.session ?? new TokenSession(model.engine, model.platform);
-    this.#tokens = from?.tokens ?? [];
-    this.#messages = from?.messages ?? [];
-    this.#pending = from?.pending;
+    if (!("session" in from)) {
+      this.#session = new TokenSession(model.engine, model.platform, from);
+    } else {
+      this.#session = from.session;
+      this.#tokens = from.tokens;
+      this.#messages = from.messages;
+      this.#pending = from.pending;
+    }
+    this.#session.onEvict = (detail) => this.dispatchEvent(new CustomEvent("contextoverflow", { detail }));
   }
-
   /** All tokens of the finished turns. */
   get tokens(): readonly number[] {
     return this.#tokens;
@@ -86,14 +105,41 @@ export class Session implements AsyncDisposable {
     return this.#messages;
   }
 
+  /** What the session has forgotten, in order: nothing goes without an entry here. */
+  get ledger(): readonly Forgotten[] {
+    const { tokenizer } = this.model;
+    const ids = this.#session.cachedIds;
+    return this.#session.ledger.entries.map((entry) => {
+      return { ...entry, text: tokenizer.decode(ids.slice(entry.first, entry.end)) };
+    });
+  }
+
+  /**
+   * Keeps a message, or tokens [first, end) of the conversation, from being evicted; takes effect with the next turn. The
+   * system prompt is pinned by itself where the session evicts.
+   * @param what - index of a message in `messages`, or positions of tokens
+   * @throws ThimbleError invalid_option; the next turn: context_length_exceeded where pins leave nothing to evict
+   */
+  pin(what: number | Pin): void {
+    this.#session.pin(typeof what === "number" ? this.#spanOf(what) : what);
+  }
+
+  /** Takes all pins away but the system prompt's. */
+  unpin(): void {
+    this.#session.unpin();
+  }
+
   get stats(): SessionStats {
     const { engine, stats } = this.model;
+    const evicted = this.#session.ledger.totals;
     return {
       tokens: this.#tokens.length,
       ...this.#totals,
       cachedTokens: this.#session.cachedTokens,
       cacheBytes: this.#session.pages * stats.plan.page,
       contextLength: engine.sizes.contextLength,
+      evictedTokens: evicted.tokens,
+      evictedBytes: evicted.bytes,
     };
   }
 
@@ -176,6 +222,7 @@ export class Session implements AsyncDisposable {
     options: GenerateOptions,
     paused?: PausedTurn,
   ): AsyncGenerator<string, GenerationResult> {
+    if ((options.overflow ?? this.#session.overflow) === "evict") this.#pinSystem(ids, messages ?? this.#messages);
     const result = yield* runTurn(this.#session, this.model.tokenizer, ids, options, paused);
     this.#pending = undefined;
     if (this.#session.paused !== undefined) {
@@ -194,6 +241,29 @@ export class Session implements AsyncDisposable {
       decodeMs: this.#totals.decodeMs + timings.decodeMs,
     };
     return result;
+  }
+
+  /** Tokens of a message: what the template makes of the messages with it and not of those before it. */
+  #spanOf(index: number): Pin {
+    const n = checkInteger("pin", index, 0, this.#messages.length - 1);
+    const ends = [n, n + 1].map((count) => this.#endOf(this.#messages.slice(0, count), this.#tokens));
+    return { first: ends[0]!, end: ends[1]! };
+  }
+
+  /** Tokens that `ids` has in common with these messages alone. */
+  #endOf(messages: readonly ChatMessage[], ids: readonly number[]): number {
+    if (messages.length === 0) return 0;
+    const alone = this.model.encodeChat(messages);
+    let n = 0;
+    while (n < alone.length && alone[n] === ids[n]) n += 1;
+    return n;
+  }
+
+  #pinSystem(ids: readonly number[], messages: readonly ChatMessage[]): void {
+    const [first] = messages;
+    if (first === undefined || first.role !== "system" || !this.model.hasChatTemplate) return;
+    const end = this.#endOf([first], ids);
+    if (end > 0) this.#session.pin({ first: 0, end });
   }
 
   #resolve(prompt: Prompt): Resolved {
@@ -215,6 +285,9 @@ export class Session implements AsyncDisposable {
    * @throws ThimbleError closed, busy, invalid_option; the stream: closed, capsule_key, unsupported_runtime
    */
   save(options: SaveOptions = {}): ReadableStream<Uint8Array> {
+    if (this.#session.ledger.totals.tokens > 0) {
+      throw new ThimbleError("invalid_option", "a session that has evicted tokens cannot be saved yet");
+    }
     const { engine, header, stats } = this.model;
     const conversation = { messages: this.#messages, pending: this.#pending };
     return saveCapsule({ engine, header, activations: stats.activations }, this.#session, conversation, options);

@@ -4,14 +4,27 @@
  * length.
  * @module
  */
+import { Size } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
+import { type EvictionRule, evictedPages, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
+import { pageSizes } from "./kv-cache.ts";
+import { Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
-import type { FinishReason, PausedTurn, TokenOptions, TokenTurn, Vocabulary } from "./token-turn.ts";
+import {
+  type FinishReason,
+  OVERFLOWS,
+  type Overflow,
+  type PausedTurn,
+  type SessionOptions,
+  type TokenOptions,
+  type TokenTurn,
+  type Vocabulary,
+} from "./token-turn.ts";
 
 /** A session that stays as it is while its capsule is written. */
 export interface HeldSession {
@@ -25,6 +38,9 @@ export interface HeldSession {
   release(): void;
 }
 
+/** How spans are chosen: the oldest go first. */
+const POLICY = "streaming";
+
 export class TokenSession {
   readonly #engine: Engine;
   readonly #host: Pick<Platform, "pause" | "now">;
@@ -33,14 +49,25 @@ export class TokenSession {
   readonly #cached: number[] = [];
   #tokens: readonly number[] = [];
   #paused: PausedTurn | undefined;
+  #rule: EvictionRule;
+  #pins: readonly Pin[] = [];
+  #ledger = new Ledger();
+  #turns = 0;
   #busy = false;
   #closed = false;
+  /** Called with the spans that a forward call evicted, as soon as they are gone. */
+  onEvict: ((spans: readonly LedgerEntry[]) => void) | undefined;
 
-  /** @throws ThimbleError out_of_memory */
-  constructor(engine: Engine, host: Pick<Platform, "pause" | "now">, address = engine.openSession()) {
+  /** @throws ThimbleError out_of_memory, over_budget, invalid_option */
+  constructor(
+    engine: Engine,
+    host: Pick<Platform, "pause" | "now">,
+    { address, ...options }: SessionOptions & { readonly address?: number } = {},
+  ) {
+    this.#rule = evictionRule(engine, options);
     this.#engine = engine;
     this.#host = host;
-    this.#address = address;
+    this.#address = address ?? engine.openSession();
   }
 
   /**
@@ -50,7 +77,11 @@ export class TokenSession {
   fork(): TokenSession {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
-    const copy = new TokenSession(this.#engine, this.#host, this.#engine.forkSession(this.#address));
+    const copy = new TokenSession(this.#engine, this.#host, { address: this.#engine.forkSession(this.#address) });
+    copy.#rule = this.#rule;
+    copy.#pins = this.#pins;
+    copy.#ledger = this.#ledger.copy();
+    copy.#turns = this.#turns;
     copy.#cached.push(...this.#cached);
     copy.#tokens = this.#tokens;
     copy.#paused = this.#paused;
@@ -67,9 +98,39 @@ export class TokenSession {
     return this.#paused;
   }
 
+  /** What turns do when the context is full, where they do not say so. */
+  get overflow(): Overflow {
+    return this.#rule.overflow;
+  }
+
+  /** Tokens that were computed, evicted ones among them. */
+  get cachedIds(): readonly number[] {
+    return this.#cached;
+  }
+
   /** Tokens whose keys and values are in the cache. */
   get cachedTokens(): number {
     return this.#cached.length;
+  }
+
+  /** What was evicted, in order. */
+  get ledger(): Ledger {
+    return this.#ledger;
+  }
+
+  get pins(): readonly Pin[] {
+    return this.#pins;
+  }
+
+  /** Positions [first, end) are never evicted, from the next turn on. @throws ThimbleError invalid_option */
+  pin(pin: Pin): void {
+    const first = checkInteger("pin.first", pin.first, 0, 2 ** 24);
+    this.#pins = mergePins([...this.#pins, { first, end: checkInteger("pin.end", pin.end, first + 1, 2 ** 24) }]);
+  }
+
+  /** Takes all pins away, from the next turn on. */
+  unpin(): void {
+    this.#pins = [];
   }
 
   /** Pages the cache holds. */
@@ -98,15 +159,20 @@ export class TokenSession {
     const random = createRandom(sampling.seed);
     if (paused !== undefined) random.restore(paused.random);
     const sampler = createSampler(sampling, samplerKernels(this.#engine), random);
-    this.#checkIds(ids);
     this.#check(options.signal);
+    const rule = {
+      ...this.#rule,
+      overflow: checkChoice("overflow", options.overflow ?? this.#rule.overflow, OVERFLOWS),
+    };
+    this.#checkIds(ids);
     const { maxRows } = this.#engine.sizes;
     const completionIds: number[] = [...(paused?.completionIds ?? [])];
     const given = [...ids, ...completionIds];
     let reused = Math.min(commonPrefix(this.#cached, given), given.length - 1);
     let finishReason: FinishReason = "length";
     let overflow: "context" | "budget" | undefined;
-    const mayStop = checkChoice("overflow", options.overflow ?? "stop", ["stop", "throw"]) === "stop";
+    if (rule.overflow !== "evict") this.#checkRoom(given.length, reused);
+    setEviction(this.#engine, this.#address, rule, this.#pins);
     let isComplete = false;
     this.#busy = true;
     this.#paused = undefined;
@@ -130,7 +196,7 @@ export class TokenSession {
       for (let at = reused; at < given.length; at += maxRows) {
         const isLast = at + maxRows >= given.length;
         const wantLogits = isLast && completionIds.length < maxTokens;
-        this.#extend(given.slice(at, at + maxRows), wantLogits);
+        this.#extend(given.slice(at, at + maxRows), wantLogits, rule);
         if (wantLogits) sampled = sample();
         options.onPrefill?.(this.#cached.length - reused, given.length - reused);
         await this.#host.pause();
@@ -154,11 +220,11 @@ export class TokenSession {
         if (completionIds.length === maxTokens) break;
         if (isOver()) return pause();
         try {
-          this.#checkRoom(history.length);
-          this.#extend([sampled.id], true);
+          if (rule.overflow !== "evict") this.#checkRoom(history.length, this.#cached.length);
+          this.#extend([sampled.id], true, rule);
         } catch (error) {
           overflow = fullOf(error);
-          if (overflow === undefined || !mayStop) throw error;
+          if (overflow === undefined || rule.overflow === "throw") throw error;
           break;
         }
         sampled = sample();
@@ -166,6 +232,7 @@ export class TokenSession {
         this.#check(options.signal);
       }
       isComplete = true;
+      this.#turns += 1;
       this.#tokens = history;
       const decodeMs = this.#host.now() - start - prefillMs;
       const timings = { prefillMs, decodeMs, seed: sampling.seed };
@@ -206,12 +273,14 @@ export class TokenSession {
         name: "ids",
       });
     }
-    this.#checkRoom(ids.length);
   }
 
-  #checkRoom(nTokens: number): void {
+  /** Whether `nTokens` in all have room, when the first `reused` of them keep the slots they have. */
+  #checkRoom(nTokens: number, reused: number): void {
     const { contextLength } = this.#engine.sizes;
-    if (nTokens <= contextLength) return;
+    const isWhole = reused === this.#cached.length && reused > 0;
+    const evicted = isWhole ? reused - this.#engine.runtime.exports.sessionSlots(this.#address) : 0;
+    if (nTokens - evicted <= contextLength) return;
     throw new ThimbleError(
       "context_length_exceeded",
       `the prompt and the turns before it are ${nTokens} tokens; the context holds ${contextLength}`,
@@ -222,21 +291,44 @@ export class TokenSession {
   /** The length it could go back to: layers with a sliding window may have to start again. */
   #truncate(length: number): number {
     this.#cached.length = this.#engine.runtime.exports.sessionTruncate(this.#address, length);
+    this.#ledger.truncate(this.#cached.length);
     return this.#cached.length;
   }
 
   /** Appends tokens to the cache; with `wantLogits`, output 0 has the logits of the last one. */
-  #extend(ids: readonly number[], wantLogits: boolean): void {
+  #extend(ids: readonly number[], wantLogits: boolean, rule: EvictionRule): void {
     const position = this.#cached.length;
-    this.#engine.forward(
-      ids.map((input, i) => ({
-        session: this.#address,
-        input,
-        position: position + i,
-        logits: wantLogits && i === ids.length - 1,
-      })),
-    );
+    const rows = ids.map((input, i) => ({
+      session: this.#address,
+      input,
+      position: position + i,
+      logits: wantLogits && i === ids.length - 1,
+    }));
+    try {
+      this.#engine.forward(rows);
+    } catch (error) {
+      if (rule.overflow !== "evict" || fullOf(error) !== "budget") throw error;
+      this.#shrink(rule, error);
+      this.#engine.forward(rows);
+    }
     this.#cached.push(...ids);
+    const pages = evictedPages(this.#engine, this.#address);
+    if (pages.length === 0) return;
+    const { aged } = pageSizes(this.#engine.sizes.cache, this.#engine.config);
+    const spans = this.#ledger.add(pages, this.#cached.length, this.#turns, POLICY, aged);
+    this.onEvict?.(spans);
+  }
+
+  /** Memory has no more: the session makes do with the pages it has, if they are enough to evict from. */
+  #shrink(rule: EvictionRule, cause: unknown): void {
+    const maxPages = Math.ceil(this.#engine.runtime.exports.sessionSlots(this.#address) / Size.PAGE_SLOTS);
+    if (maxPages >= this.#rule.maxPages) throw cause;
+    try {
+      setEviction(this.#engine, this.#address, { ...rule, maxPages }, this.#pins);
+    } catch {
+      throw cause;
+    }
+    this.#rule = { ...this.#rule, maxPages };
   }
 
   /** Keeps turns from beginning until `release`. @throws ThimbleError closed, busy */
@@ -264,7 +356,7 @@ export class TokenSession {
     address: number,
     state: Pick<HeldSession, "cached" | "tokens"> & { readonly paused: PausedTurn | undefined },
   ): TokenSession {
-    const session = new TokenSession(engine, host, address);
+    const session = new TokenSession(engine, host, { address });
     for (const id of state.cached) session.#cached.push(id);
     session.#tokens = state.tokens;
     session.#paused = state.paused;

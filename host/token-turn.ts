@@ -4,6 +4,24 @@
  */
 import type { SamplingOptions } from "./sampling-options.ts";
 
+/** What happens when the context is full. */
+export const OVERFLOWS = ["stop", "throw", "evict"] as const;
+export type Overflow = (typeof OVERFLOWS)[number];
+
+/** What a session may forget, and when. */
+export interface SessionOptions {
+  /**
+   * What turns do when the context is full, where they do not say so themselves. "evict" gives up the oldest tokens between
+   * `sinks` and `window`, a page of 32 at a time; the system prompt and pinned spans stay. `session.ledger` tells what went.
+   * Default "stop".
+   */
+  readonly overflow?: Overflow | undefined;
+  /** First tokens that are never evicted; a multiple of 32. Default 32, at least `kvSinks` of the model. */
+  readonly sinks?: number | undefined;
+  /** Newest tokens that are never evicted; a multiple of 32. Default 64, at least `kvWindow` of the model. */
+  readonly window?: number | undefined;
+}
+
 export interface TokenOptions extends SamplingOptions {
   /** Most tokens to generate. Default 1024; the context is a limit besides. 0 only evaluates the prompt. */
   readonly maxTokens?: number | undefined;
@@ -18,10 +36,10 @@ export interface TokenOptions extends SamplingOptions {
   readonly cpuMs?: number | undefined;
   /**
    * What to do when the context, or the budget of the model's memory, is full while generating: end the turn with "length",
-   * or throw `context_length_exceeded` or `over_budget` and undo it. A prompt that does not fit throws in any case. Default
-   * "stop".
+   * throw `context_length_exceeded` or `over_budget` and undo it, or evict the oldest tokens that may go (`SessionOptions`)
+   * and go on. A prompt that does not fit throws, but with "evict". Default: the session's, which is "stop".
    */
-  readonly overflow?: "stop" | "throw" | undefined;
+  readonly overflow?: Overflow | undefined;
   /** Called after every chunk of the prompt: tokens evaluated so far and in all. */
   readonly onPrefill?: ((done: number, total: number) => void) | undefined;
 }

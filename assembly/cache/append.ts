@@ -8,7 +8,7 @@
 import { Engine, engine, HeadView } from "../memory/records";
 import { KvForm, Size } from "../memory/status";
 import { convertPage } from "./convert";
-import { writeSlot } from "./page";
+import { setFirstPosition, writeSlot } from "./page";
 import { poolTake } from "./pool";
 import { dropHidden } from "./window";
 
@@ -17,6 +17,7 @@ export function append(head: HeadView, key: usize, value: usize, keyDim: u32, va
   const slot = head.length % Size.PAGE_SLOTS;
   if (slot == 0) {
     setPage(head, head.nPages, head.open);
+    setFirstPosition(head.open, head.length - head.lead);
     head.nPages += 1;
   }
   writeSlot(head.open, slot, key, value, keyDim, valueDim);
@@ -43,11 +44,11 @@ export function agesTwice(e: Engine): bool {
   return e.keyForm > <u32>KvForm.Q8 || e.valueForm > <u32>KvForm.Q8;
 }
 
-/** Where page number `index` of a session lies while it is a sink or recent. */
+/** Where page number `index` of a head lies while it is a sink or recent. */
 // @ts-ignore: decorator
 @inline
 export function fixedPage(e: Engine, head: HeadView, index: u32): usize {
-  const place = index < e.sinkPages ? index : e.sinkPages + ((index - e.sinkPages) % e.recentPages);
+  const place = index < e.sinkPages ? index : e.sinkPages + ((index + head.removed - e.sinkPages) % e.recentPages);
   return head.fixed + <usize>place * e.recentBytes;
 }
 

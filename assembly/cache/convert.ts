@@ -12,7 +12,10 @@ import { halfToFloat, roundToHalf } from "../kernels/f16";
 import { Engine } from "../memory/records";
 import { KvForm, Part, Size } from "../memory/status";
 import { codeAt, groupsOf, hasMinima, minimumOffset, putCode, scaleAt } from "./packed-page";
-import { floatOffset, isBroken, keyFormOf, keysOf, partBytes, setBroken, setForms, valueFormOf, valuesOf } from "./page";
+import {
+  firstPosition, floatOffset, isBroken, keyFormOf, keysOf, partBytes, setBroken, setFirstPosition, setForms, valueFormOf,
+  valuesOf,
+} from "./page";
 
 /** Values of one token and group, while they are quantized. */
 const GROUP_VALUES: usize = memory.data(64 * 4, 16);
@@ -88,6 +91,7 @@ function convertPart(to: usize, toForm: KvForm, from: usize, form: KvForm, part:
 /** Fills page `to`, of these forms, from a full page. */
 export function convertPage(e: Engine, to: usize, keyForm: KvForm, valueForm: KvForm, from: usize): void {
   setForms(to, keyForm, valueForm);
+  setFirstPosition(to, firstPosition(from));
   const group = e.kvGroup;
   const keys = convertPart(keysOf(to), keyForm, keysOf(from), keyFormOf(from), Part.KEYS, e.keyDim, group);
   const source = valuesOf(from, e.keyDim, group);

@@ -10,7 +10,9 @@ import { AttendTask, Engine, engine, HeadView, Session } from "../memory/records
 import { Size, Status } from "../memory/status";
 import { agesTwice, fixedPage, recentForm, setPage } from "./append";
 import { headOf, pooledPages } from "./heads";
-import { isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setForms, valueFormOf, valueOffset, writeSlot } from "./page";
+import {
+  isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, setForms, valueFormOf, valueOffset, writeSlot,
+} from "./page";
 import { poolTake } from "./pool";
 import { canTruncate, mostPages, pagesFor } from "./window";
 
@@ -105,6 +107,7 @@ function adoptPage(e: Engine, head: HeadView, index: u32, closed: u32): void {
     page = poolTake();
     setForms(page, e.keyForm, e.valueForm);
   }
+  setFirstPosition(page, index * Size.PAGE_SLOTS);
   setPage(head, head.nPages, page);
   head.nPages += 1;
 }
@@ -131,6 +134,7 @@ export function headAdopt(address: usize, index: u32, base: u32, keySquares: f64
   const closed = length / Size.PAGE_SLOTS;
   for (let i = first; i < closed; ++i) adoptPage(e, head, i, closed);
   if (length % Size.PAGE_SLOTS != 0) {
+    setFirstPosition(head.open, closed * Size.PAGE_SLOTS);
     setPage(head, head.nPages, head.open);
     head.nPages += 1;
   }

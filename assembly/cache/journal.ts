@@ -5,6 +5,9 @@
  *   8 bits         to the end of any closed page, since those do not change any more
  *   any            to the mark: `sessionMark` copies the open, sink and recent pages, so that a turn can be undone
  *
+ * What has been evicted does not come back: after an eviction only slots of the open page can be dropped, and the mark be
+ * gone back to as long as nothing went after it.
+ *
  * `sessionTruncate` goes to the longest of these lengths that is not above the one asked for, or to 0, and the host
  * computes what is missing again: the result is that of a session which never went further.
  *
@@ -100,17 +103,26 @@ function empty(e: Engine, session: Session): void {
     releaseFrom(head, head.base / Size.PAGE_SLOTS);
     head.length = 0;
     head.base = 0;
+    head.lead = 0;
+    head.removed = 0;
     head.keySquares = 0;
     head.closedSquares = 0;
   }
   session.nextPosition = 0;
 }
 
+/** Whether a head has given up pages that its sequence cannot do without. */
+function headsEvicted(e: Engine, session: Session): bool {
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) if (headOf(session, i).removed != 0) return true;
+  return false;
+}
+
 /** The longest length up to `length` that the pages allow, the mark apart. */
 function reachable(e: Engine, session: Session, length: u32): u32 {
   const now = session.nextPosition;
+  const hasEvicted = headsEvicted(e, session);
   const isMeasured = (e.options & Option.KEY_DRIVEN) != 0;
-  if (isFloat(e)) {
+  if (isFloat(e) && !hasEvicted) {
     for (let i: u32 = 0; i < e.nHeadViews; ++i) {
       const head = headOf(session, i);
       if (!canTruncate(head, length) || (isMeasured && head.base != 0)) return 0;
@@ -118,7 +130,7 @@ function reachable(e: Engine, session: Session, length: u32): u32 {
     return length;
   }
   const isOpen = length >= now - (now % Size.PAGE_SLOTS);
-  if (!isOpen && (isMeasured || agesTwice(e))) return 0;
+  if (!isOpen && (isMeasured || hasEvicted || agesTwice(e))) return 0;
   if (!isOpen) length -= length % Size.PAGE_SLOTS;
   for (let i: u32 = 0; i < e.nHeadViews; ++i) if (!canTruncate(headOf(session, i), length)) return 0;
   return length;
@@ -129,7 +141,7 @@ function canRestore(e: Engine, session: Session): bool {
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const head = headOf(session, i);
     const then = changetype<HeadView>(session.journal + <usize>i * offsetof<HeadView>());
-    if (head.base != then.base) return false;
+    if (head.base != then.base || head.removed != then.removed) return false;
   }
   return true;
 }
@@ -147,7 +159,7 @@ export function sessionTruncate(address: usize, length: u32): u32 {
   }
   if (near == 0) empty(e, session);
   else {
-    for (let i: u32 = 0; i < e.nHeadViews; ++i) cut(e, headOf(session, i), near);
+    for (let i: u32 = 0; i < e.nHeadViews; ++i) cut(e, headOf(session, i), near + headOf(session, i).lead);
     session.nextPosition = near;
     if (e.options & Option.KEY_DRIVEN) {
       if (isFloat(e)) measureKeys(e, session);

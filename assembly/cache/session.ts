@@ -1,8 +1,9 @@
 /** Sessions: a region from the arena or the free list, its heads' page tables, forks, and the pages they hold. */
 import { arenaAlloc } from "../memory/arena";
 import { Engine, engine, HeadView, layerAt, Session } from "../memory/records";
-import { KvForm } from "../memory/status";
+import { KvForm, Size } from "../memory/status";
 import { setPage } from "./append";
+import { evictorBytes, MAX_PINS } from "./evict";
 import { headOf, ownBytes, pooledPages } from "./heads";
 import { journalBytes, NO_MARK, sessionTruncate } from "./journal";
 import { setForms } from "./page";
@@ -26,7 +27,7 @@ function ownOffset(e: Engine): u64 {
 }
 
 function sessionBytes(e: Engine): u64 {
-  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e);
+  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e) + evictorBytes(e);
 }
 
 /** A fresh session of the model's context length; 0 when memory is out. */
@@ -45,6 +46,11 @@ export function sessionOpen(): usize {
   let table = session.heads + <usize>e.nHeadViews * offsetof<HeadView>();
   let own = address + <usize>ownOffset(e);
   session.journal = own + <usize>e.nHeadViews * ownBytes(e);
+  session.maxPages = 0;
+  session.pins = session.journal + <usize>journalBytes(e);
+  session.nPins = 0;
+  session.log = session.pins + (MAX_PINS << 3);
+  session.nLogged = 0;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
     for (let h: u32 = 0; h < layer.nKvHeads; ++h) {
@@ -58,6 +64,8 @@ export function sessionOpen(): usize {
       head.fixed = own + e.openBytes;
       head.keySquares = 0;
       head.closedSquares = 0;
+      head.lead = 0;
+      head.removed = 0;
       setForms(own, KvForm.F32, KvForm.F32);
       table += <usize>mostPages(e.contextLength, layer.window) << 2;
       own += ownBytes(e);
@@ -71,7 +79,7 @@ export function sessionClose(address: usize): void {
   const e = engine();
   sessionTruncate(address, 0);
   const session = changetype<Session>(address);
-  memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>journalBytes(e));
+  memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>(journalBytes(e) + evictorBytes(e)));
   session.nextFree = e.freeSessions;
   e.freeSessions = address;
 }
@@ -84,6 +92,11 @@ export function sessionFork(address: usize): usize {
   const from = changetype<Session>(address);
   const to = changetype<Session>(copy);
   to.nextPosition = from.nextPosition;
+  to.maxPages = from.maxPages;
+  to.sinkPages = from.sinkPages;
+  to.windowPages = from.windowPages;
+  to.nPins = from.nPins;
+  memory.copy(to.pins, from.pins, from.nPins << 3);
   memory.copy(headOf(to, 0).open, headOf(from, 0).open, e.nHeadViews * ownBytes(e));
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const a = headOf(from, i);
@@ -93,6 +106,8 @@ export function sessionFork(address: usize): usize {
     b.nPages = a.nPages;
     b.keySquares = a.keySquares;
     b.closedSquares = a.closedSquares;
+    b.lead = a.lead;
+    b.removed = a.removed;
     for (let p: u32 = 0; p < a.nPages; ++p) {
       const page = load<u32>(a.pages + (<usize>p << 2));
       const isOwn = page - a.open < ownBytes(e);
@@ -107,7 +122,24 @@ export function sessionLength(address: usize): u32 {
   return changetype<Session>(address).nextPosition;
 }
 
-/** Pages of a head that other sessions refer to as well: a window that moves past them does not free them. */
+/** Slots of the head that has most of those that see everything; where all have windows, the tokens so far. */
+export function slotsOf(session: Session): u32 {
+  let most: u32 = 0;
+  let all = true;
+  for (let i: u32 = 0; i < engine().nHeadViews; ++i) {
+    const head = headOf(session, i);
+    if (head.window != 0) continue;
+    all = false;
+    most = max<u32>(most, head.length);
+  }
+  return all ? session.nextPosition : most;
+}
+
+export function sessionSlots(address: usize): u32 {
+  return slotsOf(changetype<Session>(address));
+}
+
+/** Pages of a head that other sessions refer to as well: to give them up does not free them. */
 function sharedPages(head: HeadView): u32 {
   let shared: u32 = 0;
   for (let p: u32 = 0; p < head.nPages; ++p) {
@@ -116,18 +148,26 @@ function sharedPages(head: HeadView): u32 {
   return shared;
 }
 
+/** Pages of the pool that a head's next slots need; one that evicts holds no more than maxPages - 1 closed ones. */
+function pagesNeeded(e: Engine, session: Session, head: HeadView, nTokens: u32): u32 {
+  const held = pooledPages(e, head.length, head.base);
+  const length = head.length + nTokens;
+  if (head.window != 0) {
+    const most = mostClosed(head.window);
+    return min<u32>(pooledPages(e, length, head.base) - held, (most > held ? most - held : 0) + sharedPages(head));
+  }
+  const full = session.maxPages * Size.PAGE_SLOTS;
+  if (full == 0 || length < full) return pooledPages(e, length, head.base) - held;
+  const most = pooledPages(e, full - Size.PAGE_SLOTS, head.base);
+  return (most > held ? most - held : 0) + min<u32>(nTokens / Size.PAGE_SLOTS + 1, sharedPages(head));
+}
+
 /** Pages that `nTokens` more tokens can need beyond those the session holds. */
 export function sessionPagesNeeded(address: usize, nTokens: u32): u32 {
   const e = engine();
   const session = changetype<Session>(address);
   let needed: u32 = 0;
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
-    const head = headOf(session, i);
-    const held = pooledPages(e, head.length, head.base);
-    const more = pooledPages(e, head.length + nTokens, head.base) - held;
-    const most = mostClosed(head.window);
-    needed += head.window == 0 ? more : min<u32>(more, (most > held ? most - held : 0) + sharedPages(head));
-  }
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) needed += pagesNeeded(e, session, headOf(session, i), nTokens);
   return needed;
 }
 

@@ -24,6 +24,8 @@
  * A packed page takes integer scores and weights (scores-packed.ts, values-packed.ts); o goes on from page to page. A page
  * with a NaN or infinity makes o NaN: a broken model is heard.
  *
+ * Where pages were evicted, each is scored with the query as it sees it (turn-query.ts).
+ *
  * Shapes: out [nHeads][valueDim], q [nHeads][keyDim]; the task's scratch: attendScratch(keyDim, valueDim) bytes.
  */
 import { isBroken, keyFormOf, keyOffset, keysOf, pageAt, valueFormOf, valueOffset, valuesOf } from "../cache/page";
@@ -36,13 +38,18 @@ import { SCORES_BYTES, scores16, scores16x3 } from "./scores-f32";
 import { scoresPacked, scoresPackedRef } from "./scores-packed";
 import { softcapRow, softcapRowRef } from "./softcap";
 import { softmaxSpan, softmaxSpanRef } from "./softmax-span";
+import { shiftOf, turnQueries, turnQueriesRef, turnScratch } from "./turn-query";
 import { valuesF32 } from "./values-f32";
 import { valuesPacked, valuesPackedRef, WEIGHTS_SCRATCH } from "./values-packed";
+
+/** No shift. */
+const NOT_TURNED: u32 = 0xffffffff;
 
 /** Query heads that go together. */
 const HEADS: usize = 3;
 
 // Scratch: | scores x 3 | (max, sum) of the span x 3 | and of what went before | weights | span outputs | queries | codes |
+//          | turned queries x 3 | their angles |
 const SPAN_STATE: usize = HEADS * SCORES_BYTES;
 const RUNNING_STATE: usize = SPAN_STATE + 32;
 const WEIGHTS: usize = RUNNING_STATE + 32;
@@ -55,10 +62,17 @@ function outStride(valueDim: u32): usize {
   return ((valueDim + 15) & ~15) << 2;
 }
 
+/** Bytes of a page's codes, expanded to bytes. */
+// @ts-ignore: decorator
+@inline
+function expandedBytes(keyDim: u32, valueDim: u32): usize {
+  return <usize>max<u32>((keyDim + 15) & ~15, (valueDim + 15) & ~15) << 5;
+}
+
 /** Bytes of a task's scratch. */
 export function attendScratch(keyDim: u32, valueDim: u32): usize {
-  const expanded = <usize>max<u32>((keyDim + 15) & ~15, (valueDim + 15) & ~15) << 5;
-  return SPAN_OUT + HEADS * (outStride(valueDim) + queryBytes(keyDim)) + expanded;
+  const expanded = expandedBytes(keyDim, valueDim);
+  return SPAN_OUT + HEADS * (outStride(valueDim) + queryBytes(keyDim) + (keyDim << 2)) + expanded + turnScratch(keyDim);
 }
 
 /** First slot of the first span: the page of the first visible slot begins there. */
@@ -75,23 +89,43 @@ function brokenTerm(page: usize): f32 {
   return isBroken(page) ? NaN : 0;
 }
 
+/** Queries as codes. */
+function quantizeQueries(queries: usize, q: usize, task: AttendTask, nHeads: u32): void {
+  const keyDim = task.keyDim;
+  for (let h: usize = 0; h < nHeads; ++h) {
+    quantizeQuery(queries + h * queryBytes(keyDim), q + h * (keyDim << 2), keyDim, task.group, task.scale);
+  }
+}
+
+/** Turns the queries to where the page that begins with slot `slot` sees them; they stay so until another shift is met. */
+function turnTo(turned: usize, q: usize, queries: usize, task: AttendTask, page: usize, slot: u32, nHeads: u32): void {
+  const shift = shiftOf(task, page, slot);
+  if (shift == task.turned) return;
+  task.turned = shift;
+  turnQueries(turned, q, nHeads, task, shift, turned + HEADS * (task.keyDim << 2));
+  quantizeQueries(queries, turned, task, nHeads);
+}
+
 /** Scores of the span's `count` slots; to the end of the last sixteen at least. */
 // @ts-ignore: decorator
 @inline
 function spanScores(scores: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, span: u32, count: u32, nHeads: u32): void {
   const keyDim = task.keyDim;
+  const turned = expanded + expandedBytes(keyDim, task.valueDim);
+  const seen = task.rope != 0 ? turned : q;
   for (let slot: u32 = 0; slot < count; slot += Size.PAGE_SLOTS) {
     const page = pageAt(task.head, span + slot);
     const at = scores + (slot << 2);
     const form = keyFormOf(page);
+    if (task.rope != 0) turnTo(turned, q, queries, task, page, span + slot, nHeads);
     if (form != KvForm.F32) {
       scoresPacked(at, queries, keysOf(page), form, keyDim, task.group, nHeads, expanded);
       continue;
     }
     for (let half: u32 = 0; half < 32 && slot + half < count; half += 16) {
       const keys = keysOf(page) + keyOffset(half, keyDim);
-      if (nHeads == 3) scores16x3(at + (half << 2), q, keys, keyDim);
-      else scores16(at + (half << 2), q, keys, keyDim);
+      if (nHeads == 3) scores16x3(at + (half << 2), seen, keys, keyDim);
+      else scores16(at + (half << 2), seen, keys, keyDim);
       for (let h: usize = 0; h < nHeads; ++h) scaleRow(at + h * SCORES_BYTES + (half << 2), 16, task.scale);
     }
   }
@@ -130,9 +164,8 @@ function attendHeads(out: usize, q: usize, task: AttendTask, nHeads: u32): void 
   const queries = spanOut + HEADS * stride;
   const expanded = queries + HEADS * queryBytes(keyDim);
   const start = firstSpan(task);
-  for (let h: usize = 0; h < nHeads; ++h) {
-    quantizeQuery(queries + h * queryBytes(keyDim), q + h * (keyDim << 2), keyDim, task.group, task.scale);
-  }
+  task.turned = NOT_TURNED;
+  if (task.rope == 0) quantizeQueries(queries, q, task, nHeads);
   for (let span = start; span < end; span += Size.SPAN_SLOTS) {
     const count = min<u32>(Size.SPAN_SLOTS, end - span);
     const hidden = span < task.first ? task.first - span : 0;
@@ -169,8 +202,14 @@ export function attend(out: usize, q: usize, task: AttendTask): void {
 }
 
 /** Scores of one page for one head, as the drawing says. */
-function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, n: u32, task: AttendTask): void {
+function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, slot: u32, n: u32, task: AttendTask): void {
   const keyDim = task.keyDim;
+  if (task.rope != 0) {
+    const turned = query + queryBytes(keyDim);
+    turnQueriesRef(turned, q, 1, task, shiftOf(task, page, slot), turned + (keyDim << 2));
+    quantizeQuery(query, turned, keyDim, task.group, task.scale);
+    q = turned;
+  }
   const form = keyFormOf(page);
   if (form != KvForm.F32) {
     scoresPackedRef(scores, query, keysOf(page), form, keyDim, task.group);
@@ -219,7 +258,7 @@ export function attendRef(out: usize, q: usize, task: AttendTask): void {
       const count = min<u32>(Size.SPAN_SLOTS, task.end - span);
       for (let slot: u32 = 0; slot < count; slot += Size.PAGE_SLOTS) {
         const n = min<u32>(Size.PAGE_SLOTS, count - slot);
-        pageScoresRef(scratch + (slot << 2), q, query, pageAt(head, span + slot), n, task);
+        pageScoresRef(scratch + (slot << 2), q, query, pageAt(head, span + slot), span + slot, n, task);
       }
       if (task.softcap != 0) softcapRowRef(scratch, count, task.softcap);
       softmaxSpanRef(scratch, span < task.first ? task.first - span : 0, count, scratch + SPAN_STATE);

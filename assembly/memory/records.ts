@@ -85,11 +85,12 @@ export class RopeTable {
 
 /**
  * One KV head of one layer of one session: which slots it holds and in which pages. Heads need not agree. Slots are
- * numbered from the session's first token on; a head with a window has given the pages of slots before `base` back.
+ * numbered without holes: until something is evicted a slot is a position, afterwards slot = position + lead. A head with a
+ * window has given the pages of slots before `base` back.
  */
 @unmanaged
 export class HeadView {
-  /** Slots ever used: the number of the next one. */
+  /** The number of the next slot. */
   length: u32;
   /** First slot of the first page; a multiple of 32. */
   base: u32;
@@ -102,10 +103,14 @@ export class HeadView {
   open: usize;
   /** The session's 8-bit pages of this head: sinks, then a ring of recent ones. */
   fixed: usize;
-  spare: u32;
+  /** Slot of a token minus its position, modulo 2^32: what has been evicted is below 0. */
+  lead: u32;
   /** Sum of squares of all keys, and of those in closed pages, for KEY_DRIVEN layers. */
   keySquares: f64;
   closedSquares: f64;
+  /** Pages evicted so far: the ring of recent pages counts them. */
+  removed: u32;
+  spare: u32;
 }
 
 /** A sequence of tokens with its cache. */
@@ -125,6 +130,19 @@ export class Session {
   journal: usize;
   /** Position of the journal, or NO_MARK. */
   marked: u32;
+  /** Pages of a head without a window at most: when they are full, one is evicted; 0: the capacity is the end. */
+  maxPages: u32;
+  /** Of those, the first and the newest closed ones are never evicted. */
+  sinkPages: u32;
+  windowPages: u32;
+  /** u32 [MAX_PINS][first position, end]: pages that touch one of them are never evicted; see cache/evict.ts. */
+  pins: usize;
+  nPins: u32;
+  /** Eviction records of the last forward call; see cache/evict.ts. */
+  log: usize;
+  nLogged: u32;
+  /** First position that has no room any more, for the forward call under way. */
+  limit: u32;
   spare: u32;
 }
 
@@ -146,6 +164,16 @@ export class AttendTask {
   /** Dims that share a scale. */
   group: u32;
   scratch: usize;
+  /** RopeTable where queries are turned to cache-relative positions, else 0; see kernels/turn-query.ts. */
+  rope: usize;
+  ropeDim: u32;
+  /** 1: queries and keys are rotated by a Hadamard matrix besides. */
+  rotated: u32;
+  /** The shift and the table that the angles in scratch belong to. */
+  shift: u32;
+  shiftRope: usize;
+  /** The shift that the queries in scratch are turned by. */
+  turned: u32;
 }
 
 /** One row of a `forward` call. */

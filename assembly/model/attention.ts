@@ -3,6 +3,7 @@
  * row sees the slots that one-by-one decoding would have shown it, so chunks of any size give the same bits.
  */
 import { append, closeFull } from "../cache/append";
+import { evictFull } from "../cache/evict";
 import { closeSquares, keySquare } from "../cache/key-squares";
 import { headOf } from "../cache/heads";
 import { firstVisible } from "../cache/window";
@@ -89,11 +90,20 @@ function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
       for (let r: u32 = 0; r < nRows; ++r) {
         const row = rowAt(e, r);
         if (row.block == block && row.position % Size.PAGE_SLOTS == Size.PAGE_SLOTS - 1) {
-          closeFull(headOf(changetype<Session>(row.session), layer.firstHead + kv));
+          const session = changetype<Session>(row.session);
+          closePage(session, headOf(session, layer.firstHead + kv));
         }
       }
     }
   }
+}
+
+/** A full page makes room for the next one where the session forgets, and ages. */
+// @ts-ignore: decorator
+@inline
+function closePage(session: Session, head: HeadView): void {
+  evictFull(session, head);
+  closeFull(head);
 }
 
 /** Row r's key and value into its session's head; returns the head. */
@@ -114,6 +124,7 @@ function attendGroup(e: Engine, layer: Layer, task: AttendTask, head: HeadView, 
   task.end = end;
   task.first = firstVisible(end - 1, head.window);
   task.nHeads = group;
+  task.rope = head.lead != 0 ? layer.rope : 0;
   attend(e.h + at * (layer.valueDim << 2), e.q + at * (layer.keyDim << 2), task);
 }
 
@@ -133,7 +144,7 @@ function attendPart(part: u32, parts: u32): void {
       const row = rowAt(e, r);
       if (row.block != e.jobBlock || i++ < first) continue;
       const head = headOf(changetype<Session>(row.session), layer.firstHead + kv);
-      attendGroup(e, layer, task, head, <usize>r * layer.nHeads + kv * group, row.position + 1, group);
+      attendGroup(e, layer, task, head, <usize>r * layer.nHeads + kv * group, row.position + 1 + head.lead, group);
     }
   }
 }

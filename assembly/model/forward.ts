@@ -3,7 +3,7 @@
  * prefill, several sessions at once, perplexity: rows say what they are and what they want. What families do differently
  * is data: factors of 1, vectors that are not there, options of a layer. Nothing allocates here.
  */
-import { sessionPagesNeeded } from "../cache/session";
+import { sessionPagesNeeded, slotsOf } from "../cache/session";
 import { addScaled } from "../kernels/add";
 import { unpackRow } from "../kernels/pack";
 import { ropeAngles } from "../kernels/rope";
@@ -28,17 +28,25 @@ function pagesOfRows(e: Engine, nRows: u32): u64 {
   return pages;
 }
 
+/** Positions of a session that evicts end here: angles are exact up to 2^20 and fine for some more. */
+const MAX_POSITION: u32 = 1 << 24;
+
 /** Checks all rows before anything changes: ids, positions in order, room for outputs and pages. */
 function admit(e: Engine, nRows: u32): Status {
   if (nRows == 0 || nRows > e.maxRows) return Status.TOO_MANY_ROWS;
   let status: Status = Status.OK;
   let outputs: u32 = 0;
-  for (let r: u32 = 0; r < nRows; ++r) changetype<Session>(rowAt(e, r).session).pending = 0;
+  for (let r: u32 = 0; r < nRows; ++r) {
+    const session = changetype<Session>(rowAt(e, r).session);
+    session.pending = 0;
+    session.nLogged = 0;
+    session.limit = session.maxPages != 0 ? MAX_POSITION : session.nextPosition + (session.capacity - slotsOf(session));
+  }
   for (let r: u32 = 0; r < nRows && status == Status.OK; ++r) {
     const row = rowAt(e, r);
     const session = changetype<Session>(row.session);
     if (row.vector == 0 && <u32>row.token >= e.vocabSize) status = Status.BAD_TOKEN;
-    else if (row.position != session.nextPosition + session.pending || row.position >= session.capacity)
+    else if (row.position != session.nextPosition + session.pending || row.position >= session.limit)
       status = Status.BAD_POSITION;
     else if (row.flags != 0 && ++outputs > e.maxOutputs) status = Status.TOO_MANY_ROWS;
     const blockStart = session.nextPosition & ~(Size.PAGE_SLOTS - 1);

@@ -182,6 +182,8 @@ export function finishLoad(): void {
     task.scale = e.attentionScale != 0 ? e.attentionScale : <f32>1 / sqrt<f32>(<f32>e.keyDim);
     task.softcap = e.attentionSoftcap;
     task.group = e.kvGroup;
+    task.ropeDim = e.ropeDim;
+    task.rotated = e.rotateKeys;
     task.scratch = changetype<usize>(task) + taskOffset(e);
   }
 }

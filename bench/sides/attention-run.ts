@@ -19,7 +19,8 @@ export function attentionRun(slots: number): Run {
   if (!poolReserve(HEADS * nPages)) throw new Error("no memory for the pages");
   const scratch = instance.output(attendScratch(DIM, DIM)).address;
   const tasks = Array.from({ length: HEADS }, () => {
-    const task = instance.output(40);
+    const task = instance.output(64);
+    task.u32.fill(0);
     task.u32.set([headOf(instance, slots).address, 0, slots, GROUP, DIM, DIM, 0, 0, 64, scratch]);
     task.f32.set([1 / Math.sqrt(DIM), 0], 6);
     return task.address;

@@ -9,12 +9,14 @@
 import { createInterface } from "node:readline";
 import type { Prompt, Session } from "../node/index.ts";
 import { EXIT, failureLine } from "./command.ts";
-import { generateOptions, openModel, type RunValues, warn } from "./options.ts";
+import { describeLedger } from "./ledger.ts";
+import { generateOptions, openModel, type RunValues, sessionOptions, warn } from "./options.ts";
 import { closeLine, note, oneLine, printModelText, printText } from "./output.ts";
 import { describeTurn } from "./stats.ts";
 import { takeTurn } from "./turn.ts";
 
 const HELP = `/reset   forget the conversation
+/ledger  what of it was evicted (--overflow evict)
 /exit    leave; so does Ctrl-D
 /help    this help
 Ctrl-C   stops the answer; twice, it leaves
@@ -47,7 +49,7 @@ export async function chat(path: string, values: RunValues, firstPrompt: string 
     if (isTerminal) lines.prompt();
   };
 
-  let session = model.session();
+  let session = model.session(sessionOptions(values));
   const answer = async (line: string): Promise<void> => {
     turn = new AbortController();
     try {
@@ -65,9 +67,10 @@ export async function chat(path: string, values: RunValues, firstPrompt: string 
     const word = line.trim();
     if (word === "/exit") break;
     if (word === "/help") note(HELP);
+    else if (word === "/ledger") note(describeLedger(session));
     else if (word === "/reset") {
       session.close();
-      session = model.session();
+      session = model.session(sessionOptions(values));
       if (!values.quiet) note("(forgotten)");
     } else if (word.startsWith("/")) note(`There is no ${oneLine(word)}.\n${HELP}`);
     else if (word !== "") await answer(line);
@@ -91,6 +94,7 @@ async function answerLine(session: Session, line: string, values: RunValues, sig
       note(`(cut after ${turn.result.usage.completionTokens} tokens)`);
     }
     if (values.stats) note(describeTurn(session, turn));
+    if (values.ledger) note(describeLedger(session));
   } catch (error) {
     closeLine();
     if (signal.aborted) note("(stopped; the model forgets this turn)");

@@ -5,7 +5,15 @@
 import { fileURLToPath } from "node:url";
 import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
-import { type GenerateOptions, type LoadOptions, loadModel, type Model, type PlanOptions } from "../node/index.ts";
+import { OVERFLOWS } from "../../host/token-turn.ts";
+import {
+  type GenerateOptions,
+  type LoadOptions,
+  loadModel,
+  type Model,
+  type PlanOptions,
+  type SessionOptions,
+} from "../node/index.ts";
 import {
   choice,
   decimal,
@@ -99,6 +107,19 @@ export const OUTPUT = {
   quiet: flag("No progress bars and notes on stderr, only errors", { short: "q" }),
 } as const;
 
+/** What happens when the context is full. */
+export const FORGETTING = {
+  overflow: single(
+    choice(...OVERFLOWS),
+    "When the context is full: end the turn, fail, or evict the oldest tokens and go on",
+    {
+      default: "stop",
+    },
+  ),
+  sinks: single(pages(0), "First tokens that --overflow evict never evicts", { default: "32" }),
+  window: single(pages(0), "Newest tokens that --overflow evict never evicts", { default: "64" }),
+} as const;
+
 const temperature: Kind<number> = {
   placeholder: "X",
   allowed: "0, or a number from 0.001 to 100",
@@ -155,6 +176,8 @@ export const RUN = {
   raw: flag("Continue the prompt as it is, without the file's chat template"),
   "prompt-ids": single(text("IDS"), "Continue these token ids (1,2,3 or [1, 2, 3] or @FILE) instead of a text"),
   ...GENERATION,
+  ...FORGETTING,
+  ledger: flag("Tell on stderr, or in the JSON, what was evicted"),
   logprobs: single(integer(0, 20), "Report each token's log-probability and N alternatives; needs --json"),
   ...LOADING,
   stats: flag("Tell tokens, times and memory on stderr"),
@@ -234,6 +257,10 @@ export function generateOptions(values: Values<typeof GENERATION>): GenerateOpti
     ignoreEos: values["ignore-eos"],
     special: values.special,
   };
+}
+
+export function sessionOptions({ overflow, sinks, window }: Values<typeof FORGETTING>): SessionOptions {
+  return { overflow, sinks, window };
 }
 
 /** Notes on what a user should know before reading the answer. */

@@ -7,7 +7,7 @@ import { integer, single, text, UsageError, type Values } from "./arguments.ts";
 import { defineCommand } from "./command.ts";
 import { readIds, readText } from "./input.ts";
 import { modelFile } from "./model-file.ts";
-import { LOADING, MODEL, modelPath, OUTPUT, openModel } from "./options.ts";
+import { FORGETTING, LOADING, MODEL, modelPath, OUTPUT, openModel, sessionOptions } from "./options.ts";
 import { printJson, printText } from "./output.ts";
 import { createProgress } from "./progress.ts";
 
@@ -19,6 +19,7 @@ const OPTIONS = {
   "prompt-ids": single(text("IDS"), "Score these token ids (1,2,3 or [1, 2, 3] or @FILE) instead of a text"),
   from: single(integer(1), "Score from token N on, counted from 0; the ones before are context only", { default: "1" }),
   ...LOADING,
+  ...FORGETTING,
   ...OUTPUT,
 } as const;
 
@@ -28,7 +29,7 @@ export const command = defineCommand(
     summary: "measure how well a model predicts a text",
     usage: ["[MODEL] FILE [options]", "[MODEL] --prompt-ids @IDS [options]"],
     about: [
-      "Prints the mean negative log-likelihood (nats a token) of the text in FILE (- is stdin) and e to its power, the perplexity; lower is better. The text is one context without BOS, so it must fit the context of the model.",
+      "Prints the mean negative log-likelihood (nats a token) of the text in FILE (- is stdin) and e to its power, the perplexity; lower is better. The text is one context without BOS, so it must fit the context of the model, but with --overflow evict.",
       "--json also gives, for each scored token: nll, the most likely token (argmax) and its lead over the second (gap).",
     ],
     examples: [
@@ -51,7 +52,11 @@ export const command = defineCommand(
     const ids = source.ids ?? model.tokenize(source.text);
     const progress = await createProgress("Scoring", "tokens", values.quiet);
     try {
-      const options = { ...(from === undefined ? {} : { from }), onProgress: progress.update };
+      const options = {
+        ...sessionOptions(values),
+        ...(from === undefined ? {} : { from }),
+        onProgress: progress.update,
+      };
       const result = await perplexity(model, ids, options);
       progress.stop();
       const { meanNll, nll } = result;

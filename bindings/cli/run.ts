@@ -10,8 +10,9 @@ import { UsageError } from "./arguments.ts";
 import { chat } from "./chat.ts";
 import { defineCommand } from "./command.ts";
 import { readIds, readStdin } from "./input.ts";
+import { describeLedger } from "./ledger.ts";
 import { modelFile } from "./model-file.ts";
-import { generateOptions, modelPath, openModel, RUN, type RunValues, warn } from "./options.ts";
+import { generateOptions, modelPath, openModel, RUN, type RunValues, sessionOptions, warn } from "./options.ts";
 import { note, printJson, printModelText, printText } from "./output.ts";
 import { describeTurn, memoryParts } from "./stats.ts";
 import { takeTurn } from "./turn.ts";
@@ -38,6 +39,7 @@ export const command = defineCommand(
         'thimble run --raw --temp 0 -n 40 --stop "The end" "Once upon a time"',
         "Continue a text, most likely tokens only",
       ],
+      ["thimble run --chat -c 1024 --overflow evict --ledger", "Talk without end, and see what is forgotten"],
       ['thimble run --seed 7 --json --logprobs 3 "Hello!"', "Everything about a repeatable run, for a program"],
     ],
   },
@@ -51,7 +53,7 @@ export const command = defineCommand(
     if (read === undefined) return chat(path, values, prompt);
     await using model = await openModel(path, values);
     if (!values.quiet) warn(model, values.raw || values["prompt-ids"] !== undefined);
-    const session = model.session();
+    const session = model.session(sessionOptions(values));
     const { json, quiet: isQuiet } = values;
     const write = json ? () => {} : printModelText;
     const options = { ...generateOptions(values), logprobs: values.logprobs };
@@ -60,11 +62,13 @@ export const command = defineCommand(
     if (json) {
       const { variant, headerMs, weightsMs } = model.stats;
       const times = { ...timings, firstTokenMs: turn.firstTokenMs, loadMs: headerMs + weightsMs };
-      printJson({ ...result, timings: times, variant, model: model.name, memory: memoryParts(session) });
+      const ledger = values.ledger ? { ledger: session.ledger } : {};
+      printJson({ ...result, timings: times, variant, model: model.name, memory: memoryParts(session), ...ledger });
     } else {
       printText("\n");
     }
     if (values.stats) note(describeTurn(session, turn));
+    if (values.ledger && !json) note(describeLedger(session));
     return undefined;
   },
 );

@@ -148,8 +148,8 @@ export function createHead(instance: Instance, shape: HeadShape, nPages: number,
 }
 
 /** Bytes of a HeadView, and of the Session record before them; offset of a HeadView's sum of squares. */
-export const HEAD_BYTES = 48;
-export const SESSION_BYTES = 32;
+export const HEAD_BYTES = 56;
+export const SESSION_BYTES = 64;
 export const SQUARES_AT = 32;
 
 /** Address of a head's open page. */

@@ -64,6 +64,7 @@ test("append: into the open page, which goes to the pool when its last slot is f
       const [key, value] = [bells(keyDim, draw), bells(valueDim, draw)];
       stored.push({ key, value });
       const expected = open();
+      if (n % 32 === 1) new Uint32Array(expected.buffer)[3] = n - 1; // its first position
       for (const [d, x] of key.entries()) expected[4 + keyIndex((n - 1) % 32, d, keyDim)] = x;
       for (const [d, x] of value.entries()) expected[4 + valueIndex((n - 1) % 32, d, keyDim, valueDim)] = x;
       append(head.address, instance.input(key).address, instance.input(value).address, keyDim, valueDim);
@@ -87,11 +88,11 @@ test("append: into the open page, which goes to the pool when its last slot is f
       pages.map((at) => Array.from(new Uint32Array(instance.exports.memory.buffer, at, 4))),
       [
         [1, 0, 0, 0],
-        [1, 0, 0, 0],
-        [1, 0, 0, 0],
-        [0, 0, 0, 0],
+        [1, 0, 0, 32],
+        [1, 0, 0, 64],
+        [0, 0, 0, 96],
       ],
-      "references, forms and mark of pages of the pool and of the open one",
+      "references, forms, mark and first position of pages of the pool and of the open one",
     );
     instance.check();
   }

@@ -132,6 +132,8 @@ test("pages that come back are zero but for what was appended, the link of the f
       const page = pagesAt(instance, head).at(-1)!;
       const [references, ...words] = wordsOf(instance, page, SMALL);
       assert.is(references, i % 32 === 31 ? 1 : 0, "of the pool, or open");
+      assert.is(words[2], i & ~31, "its first position");
+      words[2] = 0;
       assert.ok(words.every((word) => word === 0));
     }
     new Uint32Array(instance.exports.memory.buffer, session, 1)[0] = 96;

@@ -66,15 +66,16 @@ test("a file that cannot run is shown, with the reason", async () => {
 const COMMON = ["help", "json", "model"];
 const MEMORY = ["budget", "chunk", "context", "keys", "kv-sinks", "kv-window", "threads", "values"];
 const LOADING = ["activations", "quiet", "variant", ...MEMORY];
+const FORGETTING = ["overflow", "sinks", "window"];
 const OPTIONS: Record<string, string[]> = {
   run: [
     ...["chat", "frequency-penalty", "ignore-eos", "logit-bias", "logprobs", "max-tokens", "min-p", "presence-penalty"],
     ...["prompt-ids", "raw", "repeat-last-n", "repeat-penalty", "seed", "special", "stats", "stop", "system"],
-    ...["temp", "temperature", "top-k", "top-p", ...LOADING, ...COMMON],
+    ...["temp", "temperature", "top-k", "top-p", "ledger", ...FORGETTING, ...LOADING, ...COMMON],
   ],
   inspect: ["tensors", ...COMMON],
   plan: ["activations", ...MEMORY, ...COMMON],
-  perplexity: ["from", "prompt-ids", ...LOADING, ...COMMON],
+  perplexity: ["from", "prompt-ids", ...FORGETTING, ...LOADING, ...COMMON],
 };
 
 test("help teaches every option, in lines that fit, and is reachable from anywhere", async () => {

@@ -185,4 +185,26 @@ test("a reader that goes away ends it quietly", async () => {
   assert.equal([code, stderr], [0, ""]);
 });
 
+test("--overflow evict goes on past the context, and --ledger tells what went; perplexity takes a longer text", async () => {
+  const long = ["-c", "192", "--overflow", "evict", "--raw", "--ignore-eos", "--temp", "0", "-n", "300"];
+  const [told, result, silent] = await Promise.all([
+    thimble(["run", ...long, "--ledger", "Once"]),
+    json(...long, "--ledger", "Once"),
+    thimble(["run", "-c", "192", "--overflow", "evict", "--raw", "-n", "3", "--ledger", "Once"]),
+  ]);
+  assert.is(result.completionIds.length, 300);
+  assert.is(told.stdout, `${result.text}\n`);
+  const [entry] = result.ledger;
+  assert.equal([result.ledger.length, entry.first, entry.policy, entry.turn], [1, 32, "streaming", 0]);
+  assert.match(
+    told.stderr,
+    new RegExp(`^evicted ${entry.end - 32} tokens, .*\\n.*\\n *32-${entry.end - 1} +1 +streaming +all `),
+  );
+  assert.is(silent.stderr, "nothing was evicted\n");
+  const score = ["perplexity", "-c", "192", "--prompt-ids", result.completionIds.join(","), "--json"];
+  const [refused, scored] = await Promise.all([thimble(score), thimble([...score, "--overflow", "evict"])]);
+  assert.match(refused.stderr, /^thimble: context_length_exceeded: /);
+  assert.is(JSON.parse(scored.stdout).nll.length, 299);
+});
+
 test.run();

@@ -27,7 +27,7 @@ export const subject = ({ engine, header, stats }: Model): CapsuleModel => ({
 /** A session whose cache holds n tokens. */
 export async function grown(model: Model, n: number, seed = 3): Promise<Placed> {
   const address = model.engine.openSession();
-  const session = new TokenSession(model.engine, platform, address);
+  const session = new TokenSession(model.engine, platform, { address });
   const vocabulary = { size: model.config.vocabSize, eosIds: [] };
   if (n > 0) for await (const _ of session.generate(randomIds(n, vocabulary.size, seed), vocabulary, { maxTokens: 0 }));
   return { session, address };

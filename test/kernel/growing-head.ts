@@ -8,6 +8,9 @@ import type { AttendOptions } from "../oracle/attention.ts";
 import type { Instance } from "./instance.ts";
 import { bells, draws } from "./values.ts";
 
+/** Bytes of an AttendTask, assembly/memory/records.ts. */
+export const TASK_BYTES = 64;
+
 /**
  * A KV head that grows as in decoding; the slots after the last are NaN, keys and values. With a window it gives pages
  * back on the way, but sees only what `first` says.
@@ -51,7 +54,8 @@ export function growingHead(
     attend(op: "op" | "ref", q: Float32Array, n: number, options: AttendOptions = {}): Float32Array {
       const group = q.length / keyDim;
       const { first = 0, scale = 1 / Math.fround(Math.sqrt(keyDim)), softcap = 0 } = options;
-      const task = instance.output(40);
+      const task = instance.output(TASK_BYTES);
+      task.u32.fill(0);
       task.u32.set([head.address, first, n, group, keyDim, valueDim, 0, 0, aging.group ?? 64, scratch]);
       task.f32.set([scale, softcap], 6);
       const out = instance.output(group * valueDim * 4);

@@ -104,6 +104,33 @@ function pool(sources: readonly (readonly number[])[], weights: Float32Array | u
   );
 }
 
+/** Tokens that token t sees, ascending, itself the last: their places in this list are their positions then. */
+export type Visible = (t: number) => readonly number[];
+
+/** Attention over the normed inputs of a layer where tokens are forgotten: positions are those within what is left. */
+function attendLeft(
+  shape: DecoderShape,
+  of: (name: string) => Float32Array,
+  inputs: readonly number[][],
+  visible: Visible,
+) {
+  const { nHeads, nKvHeads, keyDim, valueDim } = shape;
+  const split = (name: string, dim: number) => inputs.map((x) => heads(multiply(of(name), x), dim));
+  const [queries, keys, values] = [split("attn_q", keyDim), split("attn_k", keyDim), split("attn_v", valueDim)];
+  const outputs = queries.map((token, t) => {
+    const left = visible(t);
+    return token.flatMap((q, h) => {
+      const g = Math.floor((h * nKvHeads) / nHeads);
+      const turned = rotate(q, left.length - 1);
+      const weights = softmax64(left.map((j, place) => dot(turned, rotate(keys[j]![g]!, place)) / Math.sqrt(keyDim)));
+      return Array.from({ length: valueDim }, (_, d) =>
+        weights.reduce((sum, weight, place) => sum + weight * values[left[place]!]![g]![d]!, 0),
+      );
+    });
+  });
+  return { outputs, shares: inputs.map(() => Array<number>(nKvHeads).fill(nHeads / nKvHeads)) };
+}
+
 /** Attention over the normed inputs of a layer, before the output projection; and who shared what. */
 function attend(shape: DecoderShape, of: (name: string) => Float32Array, inputs: readonly number[][]) {
   const { nHeads, nKvHeads, keyDim, valueDim, window } = shape;
@@ -129,7 +156,8 @@ function attend(shape: DecoderShape, of: (name: string) => Float32Array, inputs:
   return { outputs, shares };
 }
 
-export function decode(shape: DecoderShape, weights: Weights, ids: readonly number[]): Decoded {
+/** @param visible - what each token sees where tokens are forgotten; heads share evenly then */
+export function decode(shape: DecoderShape, weights: Weights, ids: readonly number[], visible?: Visible): Decoded {
   const embedding = weights.get("token_embd.weight")!;
   let stream = ids.map((id) => Array.from(embedding.subarray(id * shape.hiddenDim, (id + 1) * shape.hiddenDim)));
   const add = (branches: readonly number[][]): void => {
@@ -139,7 +167,8 @@ export function decode(shape: DecoderShape, weights: Weights, ids: readonly numb
   const shares: number[][][] = [];
   for (let layer = 0; layer < shape.nLayers; ++layer) {
     const of = (name: string): Float32Array => weights.get(`blk.${layer}.${name}.weight`)!;
-    const attended = attend(shape, of, norm(of("attn_norm")));
+    const inputs = norm(of("attn_norm"));
+    const attended = visible === undefined ? attend(shape, of, inputs) : attendLeft(shape, of, inputs, visible);
     shares.push(attended.shares);
     add(attended.outputs.map((out) => multiply(of("attn_output"), out)));
     const gated = norm(of("ffn_norm")).map((x) => {

@@ -1,0 +1,69 @@
+/**
+ * Queries at cache-relative positions. After pages were evicted, a query sees those that are left side by side: a page
+ * behind which s positions are missing seems s positions nearer. Stored keys are not touched; the query is turned back by s
+ * for every run of pages with the same s. https://arxiv.org/abs/2309.17453 (StreamingLLM: positions within the cache)
+ *
+ *   s(page) = (slot of its first key - its first position) - (slot of the query - position of the query), modulo 2^32
+ *   q' = R(-s) q, R of kernels/rope.ts without its magnitude; where heads are rotated by H (hadamard.ts): q' = H R(-s) H q
+ *
+ * Shapes: q and out [nHeads][keyDim] f32. Scratch: angles f32 [ropeDim], then two f64.
+ */
+import { firstPosition } from "../cache/page";
+import { AttendTask, RopeTable } from "../memory/records";
+import { cosSin64 } from "./double";
+import { hadamard, hadamardRef } from "./hadamard";
+import { rope, ropeRef } from "./rope";
+
+/** Bytes of the scratch. */
+// @ts-ignore: decorator
+@inline
+export function turnScratch(keyDim: u32): usize {
+  return (<usize>keyDim << 2) + 16;
+}
+
+/** Positions that are missing between the page that begins with slot `slot` and the query. */
+// @ts-ignore: decorator
+@inline
+export function shiftOf(task: AttendTask, page: usize, slot: u32): u32 {
+  return slot - firstPosition(page) - task.head.lead;
+}
+
+/** Cosines of s * frequency, then minus its sines; kept from call to call. */
+function prepareAngles(angles: usize, task: AttendTask, shift: u32): void {
+  if (task.shift == shift && task.shiftRope == task.rope) return;
+  const half = task.ropeDim >> 1;
+  const pair = angles + (task.ropeDim << 2);
+  const frequencies = changetype<RopeTable>(task.rope).frequencies;
+  for (let i: u32 = 0; i < half; ++i) {
+    cosSin64(pair, <f64>shift * load<f64>(frequencies + (i << 3)));
+    store<f32>(angles + (i << 2), <f32>load<f64>(pair));
+    store<f32>(angles + ((half + i) << 2), <f32>-load<f64>(pair, 8));
+  }
+  task.shift = shift;
+  task.shiftRope = task.rope;
+}
+
+export function turnQueries(out: usize, q: usize, nHeads: u32, task: AttendTask, shift: u32, scratch: usize): void {
+  const bytes = task.keyDim << 2;
+  memory.copy(out, q, nHeads * bytes);
+  if (shift == 0) return;
+  prepareAngles(scratch, task, shift);
+  for (let h: u32 = 0; h < nHeads; ++h, out += bytes) {
+    if (task.rotated != 0) hadamard(out, task.keyDim);
+    rope(out, scratch, task.ropeDim);
+    if (task.rotated != 0) hadamard(out, task.keyDim);
+  }
+}
+
+export function turnQueriesRef(out: usize, q: usize, nHeads: u32, task: AttendTask, shift: u32, scratch: usize): void {
+  const keyDim = task.keyDim;
+  memory.copy(out, q, nHeads * (keyDim << 2));
+  if (shift == 0) return;
+  prepareAngles(scratch, task, shift);
+  for (let h: u32 = 0; h < nHeads; ++h) {
+    const x = out + h * (keyDim << 2);
+    if (task.rotated != 0) hadamardRef(x, keyDim);
+    ropeRef(x, scratch, task.ropeDim);
+    if (task.rotated != 0) hadamardRef(x, keyDim);
+  }
+}

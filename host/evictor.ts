@@ -1,0 +1,114 @@
+/**
+ * A session's rule for a full context, told to the engine: what may be evicted (assembly/cache/evict.ts), and what the
+ * engine says has gone.
+ * @module
+ */
+import { Size, Status } from "../assembly/memory/status.ts";
+import type { Engine } from "./engine.ts";
+import { ThimbleError } from "./errors.ts";
+import type { EvictedPage } from "./ledger.ts";
+import { checkChoice, checkInteger } from "./options.ts";
+import { OVERFLOWS, type Overflow, type SessionOptions } from "./token-turn.ts";
+
+/** Positions [first, end) that stay. */
+export interface Pin {
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Most pins of a session: MAX_PINS of assembly/cache/evict.ts. */
+const MAX_PINS = 32;
+/** Words of an eviction record. */
+const RECORD_WORDS = 4;
+
+export interface EvictionRule {
+  readonly overflow: Overflow;
+  /** Pages of a head at most: those of the context, or what memory had room for. */
+  readonly maxPages: number;
+  readonly sinkPages: number;
+  readonly windowPages: number;
+}
+
+/** @throws ThimbleError invalid_option */
+export function evictionRule(engine: Engine, options: SessionOptions = {}): EvictionRule {
+  const { sinkPages, recentPages } = engine.sizes.cache;
+  const { contextLength } = engine.sizes;
+  const pages = (name: string, tokens: number | undefined, fewest: number, usual: number): number => {
+    const most = Math.floor(contextLength / Size.PAGE_SLOTS) * Size.PAGE_SLOTS;
+    const n = checkInteger(name, tokens ?? Math.max(fewest * 32, usual), fewest * Size.PAGE_SLOTS, Math.max(most, 96));
+    if (n % Size.PAGE_SLOTS === 0) return n / Size.PAGE_SLOTS;
+    throw new ThimbleError("invalid_option", `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`, { name });
+  };
+  return {
+    overflow: checkChoice("overflow", options.overflow ?? "stop", OVERFLOWS),
+    maxPages: Math.floor(contextLength / Size.PAGE_SLOTS),
+    sinkPages: pages("sinks", options.sinks, sinkPages, 32),
+    windowPages: pages("window", options.window, recentPages, 64),
+  };
+}
+
+/**
+ * Lets a session evict, or end at its capacity.
+ * @throws ThimbleError context_length_exceeded where sinks, pins and window leave nothing to evict; invalid_option where the
+ * model's layers cannot do it
+ */
+export function setEviction(engine: Engine, session: number, rule: EvictionRule, pins: readonly Pin[]): void {
+  const { exports } = engine.runtime;
+  const { sinkPages, windowPages, overflow } = rule;
+  const maxPages = overflow === "evict" ? rule.maxPages : 0;
+  exports.sessionEvict(session, 0, 0, 0);
+  exports.sessionUnpin(session);
+  for (const { first, end } of pins) engine.runtime.check(exports.sessionPin(session, first, end), "pins");
+  if (maxPages === 0 || exports.sessionEvict(session, maxPages, sinkPages, windowPages) === Status.OK) return;
+  exports.sessionUnpin(session);
+  if (exports.sessionEvict(session, maxPages, sinkPages, windowPages) === Status.OK) {
+    exports.sessionEvict(session, 0, 0, 0);
+    throw noRoom(rule, pins);
+  }
+  if (sinkPages + windowPages + 2 > maxPages) throw noRoom(rule, []);
+  throw new ThimbleError(
+    "invalid_option",
+    "this model's layers cannot evict: their query heads follow the norms of all keys, or their sliding windows are longer than the context; load it with a longer contextLength, or use another overflow",
+    { name: "overflow" },
+  );
+}
+
+function noRoom({ maxPages, sinkPages, windowPages }: EvictionRule, pins: readonly Pin[]): ThimbleError {
+  const pinned = pins.reduce((sum, { first, end }) => sum + Math.ceil(end / 32) - Math.floor(first / 32), 0);
+  const needed = (sinkPages + windowPages + pinned + 2) * Size.PAGE_SLOTS;
+  return new ThimbleError(
+    "context_length_exceeded",
+    `first tokens, pins and window keep so much that nothing could be evicted: ${needed} tokens with room for the next; there is room for ${maxPages * Size.PAGE_SLOTS}; pin less, or load the model with a longer contextLength`,
+    { needed, available: maxPages * Size.PAGE_SLOTS },
+  );
+}
+
+/** What the last forward call evicted of a session. */
+export function evictedPages({ runtime }: Engine, session: number): EvictedPage[] {
+  const n = runtime.exports.evictedPages(session);
+  if (n === 0) return [];
+  const at = runtime.exports.evictedLog(session) >>> 0;
+  const words = runtime.words(at, n * RECORD_WORDS);
+  const floats = runtime.floats(at, n * RECORD_WORDS);
+  return Array.from({ length: n }, (_, i) => {
+    const [head, first, slots] = words.subarray(i * RECORD_WORDS) as unknown as [number, number, number];
+    return { head, first, end: first + slots, score: floats[i * RECORD_WORDS + 3]! };
+  });
+}
+
+/** Pins in order, those that touch made one. @throws ThimbleError invalid_option where there are too many */
+export function mergePins(pins: readonly Pin[]): Pin[] {
+  const merged: Pin[] = [];
+  for (const pin of [...pins].sort((a, b) => a.first - b.first)) {
+    const last = merged.at(-1);
+    if (last !== undefined && pin.first <= last.end) {
+      merged[merged.length - 1] = { first: last.first, end: Math.max(last.end, pin.end) };
+    } else merged.push(pin);
+  }
+  if (merged.length <= MAX_PINS) return merged;
+  throw new ThimbleError("invalid_option", `${merged.length} spans are pinned; ${MAX_PINS} are the most`, {
+    name: "pin",
+    needed: merged.length,
+    available: MAX_PINS,
+  });
+}
