@@ -20,6 +20,7 @@ import { formsOf } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { Session } from "./session.ts";
 import type { ByteSource } from "./source.ts";
+import type { TokenSession } from "./token-session.ts";
 import type { SessionOptions } from "./token-turn.ts";
 import { createTokenizer, type EncodeOptions, type Tokenizer } from "./tokenizer.ts";
 import type { Variant } from "./variant.ts";
@@ -116,7 +117,26 @@ export class Model implements AsyncDisposable {
   /** A new, empty session. @throws ThimbleError out_of_memory, over_budget, closed, invalid_option */
   session(options: SessionOptions = {}): Session {
     this.#checkOpen();
+    const { tenant } = options;
+    if (tenant !== undefined && (typeof tenant !== "string" || tenant === "")) {
+      throw new ThimbleError("invalid_option", "tenant must be a text that names whose session it is", {
+        name: "tenant",
+      });
+    }
     return this.adopt((onClose) => new Session(this, onClose, options));
+  }
+
+  /** The session of a tenant that has computed most of a sequence, more than `more` tokens. */
+  donor(tenant: string, ids: readonly number[], more: number): TokenSession | undefined {
+    let best: TokenSession | undefined;
+    let most = more;
+    for (const session of this.#sessions) {
+      const n = session.tenant === tenant ? session.tokenSession.shareable(ids) : 0;
+      if (n <= most) continue;
+      best = session.tokenSession;
+      most = n;
+    }
+    return best;
   }
 
   /** Counts a session that is made elsewhere among the model's own: `fork` and `restore`. @throws ThimbleError closed */

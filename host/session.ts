@@ -57,6 +57,7 @@ interface Resolved {
 
 /** What a session goes on from. */
 export interface SessionState {
+  readonly tenant?: string | undefined;
   readonly session: TokenSession;
   readonly tokens: readonly number[];
   readonly messages: readonly ChatMessage[];
@@ -73,6 +74,8 @@ export interface PendingTurn extends Resolved {
  */
 export class Session extends EventTarget implements AsyncDisposable {
   readonly model: Model;
+  /** Whose session it is: those of one tenant share prefixes. */
+  readonly tenant: string | undefined;
   readonly #onClose: () => void;
   readonly #session: TokenSession;
   #tokens: readonly number[] = [];
@@ -87,14 +90,23 @@ export class Session extends EventTarget implements AsyncDisposable {
     this.#onClose = onClose;
     if (!("session" in from)) {
       this.#session = new TokenSession(model.engine, model.platform, from);
+      this.tenant = from.tenant;
     } else {
+      this.tenant = from.tenant;
       this.#session = from.session;
       this.#tokens = from.tokens;
       this.#messages = from.messages;
       this.#pending = from.pending;
     }
+    const { tenant } = this;
+    if (tenant !== undefined) this.#session.donorOf = (ids, more) => model.donor(tenant, ids, more);
     this.#session.onEvict = (detail) => this.dispatchEvent(new CustomEvent("contextoverflow", { detail }));
   }
+  /** For this package's own modules: the session on ids inside. */
+  get tokenSession(): TokenSession {
+    return this.#session;
+  }
+
   /** All tokens of the finished turns. */
   get tokens(): readonly number[] {
     return this.#tokens;
@@ -183,6 +195,7 @@ export class Session extends EventTarget implements AsyncDisposable {
           tokens: this.#tokens,
           messages: this.#messages,
           pending: this.#pending,
+          tenant: this.tenant,
         }),
     );
   }

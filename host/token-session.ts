@@ -44,7 +44,7 @@ const POLICY = "streaming";
 export class TokenSession {
   readonly #engine: Engine;
   readonly #host: Pick<Platform, "pause" | "now">;
-  readonly #address: number;
+  #address: number;
   /** Tokens whose keys and values the cache holds, in order. */
   readonly #cached: number[] = [];
   #tokens: readonly number[] = [];
@@ -55,6 +55,8 @@ export class TokenSession {
   #turns = 0;
   #busy = false;
   #closed = false;
+  /** Another session that has computed more of a sequence than this one, and may share it. */
+  donorOf: ((ids: readonly number[], more: number) => TokenSession | undefined) | undefined;
   /** Called with the spans that a forward call evicted, as soon as they are gone. */
   onEvict: ((spans: readonly LedgerEntry[]) => void) | undefined;
 
@@ -168,6 +170,7 @@ export class TokenSession {
     const { maxRows } = this.#engine.sizes;
     const completionIds: number[] = [...(paused?.completionIds ?? [])];
     const given = [...ids, ...completionIds];
+    this.#borrow(given);
     let reused = Math.min(commonPrefix(this.#cached, given), given.length - 1);
     let finishReason: FinishReason = "length";
     let overflow: "context" | "budget" | undefined;
@@ -242,6 +245,34 @@ export class TokenSession {
       // What the turn put into the cache goes; what it cut away is computed again when it is needed.
       if (!isComplete && !this.#closed) this.#truncate(reused);
     }
+  }
+
+  /** Tokens of `ids` that the cache could go on from; 0 where that is not for others: a turn is under way, or tokens went. */
+  shareable(ids: readonly number[]): number {
+    if (this.#closed || this.#busy || this.#ledger.totals.tokens > 0) return 0;
+    return commonPrefix(this.#cached, ids);
+  }
+
+  /** Goes on from another session's pages where that has computed more of `ids`; there may be no memory for it. */
+  #borrow(ids: readonly number[]): void {
+    const own = commonPrefix(this.#cached, ids);
+    const donor = this.donorOf?.(ids, own);
+    if (donor === undefined) return;
+    const { exports } = this.#engine.runtime;
+    let copy: number;
+    try {
+      copy = this.#engine.forkSession(donor.#address);
+    } catch {
+      return;
+    }
+    const length = exports.sessionTruncate(copy, Math.min(donor.shareable(ids), ids.length - 1));
+    const isMore = length > own;
+    exports.sessionClose(isMore ? this.#address : copy);
+    if (!isMore) return;
+    this.#address = copy;
+    this.#cached.length = 0;
+    for (const id of ids.slice(0, length)) this.#cached.push(id);
+    this.#ledger = new Ledger();
   }
 
   /** Keeps the first `length` tokens of the cache at most. @throws ThimbleError busy, closed */

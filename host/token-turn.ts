@@ -20,6 +20,12 @@ export interface SessionOptions {
   readonly sinks?: number | undefined;
   /** Newest tokens that are never evicted; a multiple of 32. Default 64, at least `kvWindow` of the model. */
   readonly window?: number | undefined;
+  /**
+   * Whose session it is. A turn begins with what another open session of the same tenant has computed of its prompt, and
+   * `usage.reusedTokens` says how much that was; sessions without a tenant share nothing, since how long a turn takes tells
+   * what others have asked. Default: none.
+   */
+  readonly tenant?: string | undefined;
 }
 
 export interface TokenOptions extends SamplingOptions {
