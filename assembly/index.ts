@@ -50,3 +50,12 @@ export {
   vectorAlloc,
 } from "./model/layout";
 export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
+export { observeRows } from "./policy/observe";
+export {
+  headSlots,
+  policyBudgetsAddress,
+  policyParametersAddress,
+  promptEvict,
+  promptPages,
+  slotPosition,
+} from "./policy/prompt-end";

@@ -189,6 +189,18 @@ export function checkProportion(
   });
 }
 
+/** Scores, kept slots, a head's keys and weights, budgets, parameters, observed queries. */
+function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelConfig, sizes: RunSizes): number[] {
+  const { policy } = sizes.cache;
+  if (policy === undefined) return [];
+  const slots = sizes.contextLength + Size.PAGE_SLOTS;
+  const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
+  return [
+    ...[slots * nKvHeads * 4, slots * nKvHeads, slots * Math.max(keyDim, valueDim) * 4, slots * 4, nLayers * 4, 32],
+    ...(observed > 0 ? [observed] : []),
+  ];
+}
+
 function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
   const { maxRows: rows, maxOutputs: outputs } = sizes;
   const { hiddenDim, ffnDim, nHeads, nKvHeads, sourceKvHeads, keyDim, valueDim, ropeDim } = config;
@@ -211,6 +223,7 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
     outputs * hiddenDim * 4,
     outputs * vocab * 4,
     vocab * 4,
+    ...policyRegions(config, sizes),
   ];
   return regions.reduce((sum, bytes) => sum + regionBytes(bytes), 0);
 }

@@ -83,6 +83,8 @@ export class Engine {
       [Config.RECENT_PAGES, sizes.cache.recentPages],
       [Config.SINK_PAGES, sizes.cache.sinkPages],
       [Config.ROTATE_KEYS, sizes.cache.rotateKeys ? 1 : 0],
+      [Config.SLOT_POSITIONS, sizes.cache.policy === undefined ? 0 : 1],
+      [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");
@@ -164,6 +166,16 @@ export class Engine {
     const ahead = Math.min(Math.max(pages, slab), most);
     if (pages <= most && (exports.poolReserve(ahead) || exports.poolReserve(pages))) return;
     throw this.#noMemory("the keys and values of more tokens", regionBytes((pages - free) * aged));
+  }
+
+  /** Makes `pages` free pages in the pool. @throws ThimbleError out_of_memory, over_budget */
+  reservePages(pages: number): void {
+    const { exports } = this.runtime;
+    const free = exports.poolFreePages();
+    if (pages <= free) return;
+    const { aged } = pageSizes(this.sizes.cache, this.config);
+    if (pages <= free + elementsWithin(this.#room(), aged) && exports.poolReserve(pages)) return;
+    throw this.#noMemory("moving keys and values", regionBytes((pages - free) * aged));
   }
 
   /**

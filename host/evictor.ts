@@ -6,7 +6,8 @@
 import { Size, Status } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import type { EvictedPage } from "./ledger.ts";
+import { pageSizes } from "./kv-cache.ts";
+import type { EvictedSpan } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import { OVERFLOWS, type Overflow, type SessionOptions } from "./token-turn.ts";
 
@@ -35,8 +36,10 @@ export function evictionRule(engine: Engine, options: SessionOptions = {}): Evic
   const { contextLength } = engine.sizes;
   const pages = (name: string, tokens: number | undefined, fewest: number, usual: number): number => {
     const most = Math.floor(contextLength / Size.PAGE_SLOTS) * Size.PAGE_SLOTS;
-    const n = checkInteger(name, tokens ?? Math.max(fewest * 32, usual), fewest * Size.PAGE_SLOTS, Math.max(most, 96));
-    if (n % Size.PAGE_SLOTS === 0) return n / Size.PAGE_SLOTS;
+    const least = options.overflow === "evict" ? fewest * Size.PAGE_SLOTS : 0;
+    const n = checkInteger(name, tokens ?? Math.max(fewest * 32, usual), least, Math.max(most, 96));
+    if (n % Size.PAGE_SLOTS === 0 || options.overflow !== "evict")
+      return Math.max(fewest, Math.ceil(n / Size.PAGE_SLOTS));
     throw new ThimbleError("invalid_option", `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`, { name });
   };
   return {
@@ -83,17 +86,23 @@ function noRoom({ maxPages, sinkPages, windowPages }: EvictionRule, pins: readon
   );
 }
 
-/** What the last forward call evicted of a session. */
-export function evictedPages({ runtime }: Engine, session: number): EvictedPage[] {
+/** What the last forward call evicted of a session: pages of 32 tokens, by their first. */
+export function evictedSpans({ runtime, sizes, config }: Engine, session: number): EvictedSpan[] {
   const n = runtime.exports.evictedPages(session);
   if (n === 0) return [];
   const at = runtime.exports.evictedLog(session) >>> 0;
   const words = runtime.words(at, n * RECORD_WORDS);
   const floats = runtime.floats(at, n * RECORD_WORDS);
-  return Array.from({ length: n }, (_, i) => {
-    const [head, first, slots] = words.subarray(i * RECORD_WORDS) as unknown as [number, number, number];
-    return { head, first, end: first + slots, score: floats[i * RECORD_WORDS + 3]! };
-  });
+  const { aged } = pageSizes(sizes.cache, config);
+  const spans = new Map<number, EvictedSpan>();
+  for (let i = 0; i < n; ++i) {
+    const [, first, end] = words.subarray(i * RECORD_WORDS) as unknown as [number, number, number];
+    const known = spans.get(first);
+    const heads = (known?.heads ?? 0) + 1;
+    const score = Math.max(known?.score ?? Number.NEGATIVE_INFINITY, floats[i * RECORD_WORDS + 3]!);
+    spans.set(first, { first, end: Math.max(known?.end ?? 0, end), heads, bytes: heads * aged, score });
+  }
+  return [...spans.values()];
 }
 
 /** Pins in order, those that touch made one. @throws ThimbleError invalid_option where there are too many */

@@ -7,6 +7,7 @@ import type {
   Config,
   Form,
   LayerField,
+  Policy,
   RopeField,
   Slot,
   Status,
@@ -58,6 +59,17 @@ export interface EngineExports {
   sessionEvict(address: number, maxPages: number, sinkPages: number, windowPages: number): Status;
   sessionPin(address: number, first: number, end: number): Status;
   sessionUnpin(address: number): void;
+  /** The rows of a session whose queries are kept, from this position on; session 0: of none. */
+  observeRows(session: number, from: number): void;
+  /** Free pages that `promptEvict` needs. */
+  promptPages(session: number): number;
+  /** Evicts down to the budgets; `safe` above 1: each head its own. */
+  promptEvict(session: number, policy: Policy, sinks: number, window: number, safe: number): Status;
+  policyBudgetsAddress(): number;
+  policyParametersAddress(): number;
+  headSlots(session: number, head: number): number;
+  /** -1: the slot is empty. */
+  slotPosition(session: number, head: number, slot: number): number;
   /** Records of what the last forward call evicted: see cache/evict.ts. */
   evictedLog(address: number): number;
   evictedPages(address: number): number;

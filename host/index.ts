@@ -30,7 +30,7 @@ export type { LogitBias, SamplingOptions } from "./sampling-options.ts";
 export type { Forgotten, Prompt, Session, SessionStats } from "./session.ts";
 export type { ByteSource, ModelSource } from "./source.ts";
 export { openSource } from "./sources.ts";
-export type { FinishReason, Overflow, SessionOptions } from "./token-turn.ts";
+export type { FinishReason, Keep, Overflow, SessionOptions } from "./token-turn.ts";
 export type { EncodeOptions, Tokenizer } from "./tokenizer.ts";
 export type { Variant, VariantChoice } from "./variant.ts";
 export type { ActivationMode } from "./weight-form.ts";

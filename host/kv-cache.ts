@@ -6,6 +6,7 @@
 import { KvForm, Size } from "../assembly/memory/status.ts";
 import { ThimbleError } from "./errors.ts";
 import { checkChoice, checkInteger } from "./options.ts";
+import { type PolicySpec, parsePolicy } from "./policy.ts";
 
 /** f32: exact; q8: 8 bits, nearly lossless; q4: 4.5 bits; q3: 3.5 bits. */
 export const KV_FORMS = ["f32", "q8", "q4", "q3"] as const;
@@ -27,6 +28,12 @@ export interface CacheOptions {
    * keys have fewer than 8 bits.
    */
   readonly kvRotation?: boolean;
+  /**
+   * How sessions choose what to keep of a prompt where they keep less than all of it (`SessionOptions.keep`): a name and
+   * parameters, "snapkv" or "snapkv:window=32". Pages then say the position of each slot, and memory has room for scores.
+   * Default: none.
+   */
+  readonly policy?: string;
 }
 
 /** The options as numbers. */
@@ -38,6 +45,8 @@ export interface CacheConfig {
   readonly recentPages: number;
   readonly sinkPages: number;
   readonly rotateKeys: boolean;
+  /** What chooses the slots that stay at a prompt's end. */
+  readonly policy?: PolicySpec | undefined;
 }
 
 /** Dims of a head's keys and values. */
@@ -59,7 +68,8 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
   if (typeof rotateKeys !== "boolean") {
     throw new ThimbleError("invalid_option", "kvRotation must be true or false", { name: "kvRotation" });
   }
-  const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys };
+  const policy = options.policy === undefined ? undefined : parsePolicy(options.policy);
+  const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, policy };
   return agesTwice(config) ? config : { ...config, recentPages: 0, sinkPages: 0 };
 }
 
@@ -86,8 +96,9 @@ export function pageSizes(
   { keyDim, valueDim }: HeadDims,
 ): { aged: number; open: number; recent: number } {
   const { keyForm, valueForm, group } = cache;
+  const fixed = Size.PAGE_HEADER + (cache.policy === undefined ? 0 : Size.POSITIONS);
   const of = (keys: KvForm, values: KvForm): number =>
-    Size.PAGE_HEADER + partBytes(keys, keyDim, group) + partBytes(values, valueDim, group);
+    fixed + partBytes(keys, keyDim, group) + partBytes(values, valueDim, group);
   const recent = (form: KvForm): KvForm => Math.min(form, KvForm.Q8);
   return {
     aged: of(keyForm, valueForm),

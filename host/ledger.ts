@@ -4,30 +4,24 @@
  * @module
  */
 
-/** One page of one head, as the engine logs it. */
-export interface EvictedPage {
-  readonly head: number;
+/** Tokens that went at once. */
+export interface EvictedSpan {
   /** Positions [first, end) in the session's tokens. */
   readonly first: number;
   readonly end: number;
-  /** What the policy gave it; the lowest goes first. */
-  readonly score: number;
+  /** KV heads, over all layers, that gave the span, or parts of it, up. */
+  readonly heads: number;
+  /** Bytes of keys and values. */
+  readonly bytes: number;
+  /** The highest score among them, where pages went; the lowest go first. */
+  readonly score?: number | undefined;
 }
 
-export interface LedgerEntry {
-  /** Positions [first, end) in the session's tokens. */
-  readonly first: number;
-  readonly end: number;
+export interface LedgerEntry extends EvictedSpan {
   /** Number of the turn that needed the room, from 0. */
   readonly turn: number;
   /** How the span was chosen. */
   readonly policy: string;
-  /** The highest score among its pages. */
-  readonly score: number;
-  /** KV heads, over all layers, that gave the span up. */
-  readonly heads: number;
-  /** Bytes of the pages it had. */
-  readonly bytes: number;
 }
 
 /** A span that went at once, and when. */
@@ -60,17 +54,11 @@ export class Ledger {
     return { tokens, bytes };
   }
 
-  /** Adds what one forward call evicted; returns it as spans. */
-  add(pages: readonly EvictedPage[], at: number, turn: number, policy: string, pageBytes: number): LedgerEntry[] {
-    const spans = new Map<number, Dated>();
-    for (const { first, end, score } of pages) {
-      const known = spans.get(first);
-      const heads = (known?.heads ?? 0) + 1;
-      const highest = Math.max(known?.score ?? Number.NEGATIVE_INFINITY, score);
-      spans.set(first, { first, end, turn, policy, score: highest, heads, bytes: heads * pageBytes, at });
-    }
-    this.#dated.push(...spans.values());
-    return merge([...spans.values()]);
+  /** Adds what went at once; returns it as entries. */
+  add(spans: readonly EvictedSpan[], at: number, turn: number, policy: string): LedgerEntry[] {
+    const dated = spans.map((span) => ({ ...span, turn, policy, at }));
+    for (const entry of dated) this.#dated.push(entry);
+    return merge(dated);
   }
 
   /** The session went back to `length` computed tokens: what was evicted later is there again, or will be. */
@@ -89,7 +77,7 @@ function merge(spans: readonly Dated[]): LedgerEntry[] {
   for (const { at: _, ...next } of spans) {
     const last = merged.at(-1);
     if (last !== undefined && follows(last, next)) {
-      const score = Math.max(last.score, next.score);
+      const score = last.score === undefined || next.score === undefined ? undefined : Math.max(last.score, next.score);
       merged[merged.length - 1] = { ...next, first: last.first, bytes: last.bytes + next.bytes, score };
     } else merged.push(next);
   }

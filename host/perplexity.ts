@@ -6,9 +6,13 @@ import { ThimbleError } from "./errors.ts";
 import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
+import { evictPrompt, observedRows, promptRule } from "./prompt-end.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
-/** With `overflow: "evict"` the tokens may be more than the context holds. */
+/**
+ * With `overflow: "evict"` the tokens may be more than the context holds. With `keep` the first `from` tokens are the prompt,
+ * and what it does not keep is gone for all that follow.
+ */
 export interface PerplexityOptions extends SessionOptions {
   /** Score from this token on; the ones before are context only. Default 1 (the first has nothing before it). */
   readonly from?: number;
@@ -61,9 +65,14 @@ export async function perplexity(
   const session = engine.openSession();
   try {
     setEviction(engine, session, rule, []);
-    for (let at = 0; at < ids.length - 1; at += maxOutputs) {
+    const prompt = promptRule(engine, options);
+    if (prompt !== undefined) engine.runtime.exports.observeRows(session, Math.max(0, from - observedRows(engine)));
+    const prompted = prompt === undefined ? 0 : from;
+    for (let at = 0, end = 0; at < ids.length - 1; at = end) {
       options.signal?.throwIfAborted();
-      const rows = ids.slice(at, Math.min(at + maxOutputs, ids.length - 1));
+      if (at === prompted && prompt !== undefined) evictPrompt(engine, session, prompt);
+      end = Math.min(at + maxOutputs, at < prompted ? prompted : ids.length - 1, ids.length - 1);
+      const rows = ids.slice(at, end);
       model.forward(rows.map((input, i) => ({ session, input, position: at + i, logits: at + i + 1 >= from })));
       let output = 0;
       for (let i = 0; i < rows.length; ++i) {

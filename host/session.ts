@@ -126,6 +126,13 @@ export class Session extends EventTarget implements AsyncDisposable {
     });
   }
 
+  /** Positions of the tokens that the cache still holds, by layer and KV head: [layer][head][...]. */
+  kept(): number[][][] {
+    const { nLayers, nKvHeads } = this.model.config;
+    const held = this.#session.heldPositions();
+    return Array.from({ length: nLayers }, (_, layer) => held.slice(layer * nKvHeads, (layer + 1) * nKvHeads));
+  }
+
   /**
    * Keeps a message, or tokens [first, end) of the conversation, from being evicted; takes effect with the next turn. The
    * system prompt is pinned by itself where the session evicts.

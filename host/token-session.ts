@@ -7,11 +7,11 @@
 import { Size } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { type EvictionRule, evictedPages, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
-import { pageSizes } from "./kv-cache.ts";
-import { Ledger, type LedgerEntry } from "./ledger.ts";
+import { type EvictionRule, evictedSpans, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
+import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
+import { evictPrompt, heldPositions, observedRows, type PromptRule, promptRule } from "./prompt-end.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
@@ -50,6 +50,7 @@ export class TokenSession {
   #tokens: readonly number[] = [];
   #paused: PausedTurn | undefined;
   #rule: EvictionRule;
+  #promptRule: PromptRule | undefined;
   #pins: readonly Pin[] = [];
   #ledger = new Ledger();
   #turns = 0;
@@ -67,6 +68,7 @@ export class TokenSession {
     { address, ...options }: SessionOptions & { readonly address?: number } = {},
   ) {
     this.#rule = evictionRule(engine, options);
+    this.#promptRule = promptRule(engine, options);
     this.#engine = engine;
     this.#host = host;
     this.#address = address ?? engine.openSession();
@@ -81,6 +83,7 @@ export class TokenSession {
     if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
     const copy = new TokenSession(this.#engine, this.#host, { address: this.#engine.forkSession(this.#address) });
     copy.#rule = this.#rule;
+    copy.#promptRule = this.#promptRule;
     copy.#pins = this.#pins;
     copy.#ledger = this.#ledger.copy();
     copy.#turns = this.#turns;
@@ -118,6 +121,12 @@ export class TokenSession {
   /** What was evicted, in order. */
   get ledger(): Ledger {
     return this.#ledger;
+  }
+
+  /** Positions that each KV head still holds, over all layers. @throws ThimbleError closed */
+  heldPositions(): number[][] {
+    if (this.#closed) throw new ThimbleError("closed", "the session is closed");
+    return heldPositions(this.#engine, this.#address).map((positions) => Array.from(positions));
   }
 
   get pins(): readonly Pin[] {
@@ -196,16 +205,22 @@ export class TokenSession {
       const sample = (): Sampled =>
         sampler.sample(this.#engine.logits(0).subarray(0, vocabulary.size), history, options.mask);
       let sampled: Sampled | undefined;
+      const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
+      const observedFrom = Math.max(reused, given.length - observed);
       for (let at = reused; at < given.length; at += maxRows) {
+        // The queries of the last rows are kept for one session: nobody else may compute from here to the prompt's end.
+        const isObserved = observed > 0 && at + maxRows > observedFrom;
+        if (isObserved) this.#engine.runtime.exports.observeRows(this.#address, observedFrom);
         const isLast = at + maxRows >= given.length;
         const wantLogits = isLast && completionIds.length < maxTokens;
         this.#extend(given.slice(at, at + maxRows), wantLogits, rule);
         if (wantLogits) sampled = sample();
+        if (isLast && completionIds.length === 0) this.#endPrompt();
         options.onPrefill?.(this.#cached.length - reused, given.length - reused);
-        await this.#host.pause();
+        if (!isObserved || isLast) await this.#host.pause();
         this.#check(options.signal);
         prefillMs = this.#host.now() - start;
-        if (!isLast && isOver()) return pause();
+        if (!isLast && !isObserved && isOver()) return pause();
       }
       while (sampled !== undefined) {
         if (vocabulary.eosIds.includes(sampled.id)) {
@@ -343,11 +358,20 @@ export class TokenSession {
       this.#engine.forward(rows);
     }
     this.#cached.push(...ids);
-    const pages = evictedPages(this.#engine, this.#address);
-    if (pages.length === 0) return;
-    const { aged } = pageSizes(this.#engine.sizes.cache, this.#engine.config);
-    const spans = this.#ledger.add(pages, this.#cached.length, this.#turns, POLICY, aged);
-    this.onEvict?.(spans);
+    this.#forget(evictedSpans(this.#engine, this.#address), POLICY);
+  }
+
+  /** Writes down what has gone, and tells. */
+  #forget(spans: readonly EvictedSpan[], policy: string): void {
+    if (spans.length > 0) this.onEvict?.(this.#ledger.add(spans, this.#cached.length, this.#turns, policy));
+  }
+
+  /** What the session does not keep of the prompt goes. */
+  #endPrompt(): void {
+    const { policy } = this.#engine.sizes.cache;
+    if (this.#promptRule === undefined || policy === undefined) return;
+    this.#forget(evictPrompt(this.#engine, this.#address, this.#promptRule), policy.name);
+    this.#engine.runtime.exports.observeRows(0, 0);
   }
 
   /** Memory has no more: the session makes do with the pages it has, if they are enough to evict from. */

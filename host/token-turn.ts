@@ -8,6 +8,13 @@ import type { SamplingOptions } from "./sampling-options.ts";
 export const OVERFLOWS = ["stop", "throw", "evict"] as const;
 export type Overflow = (typeof OVERFLOWS)[number];
 
+/** One of: share of the slots that goes; slots that each KV head keeps; bytes of pages over all heads. */
+export interface Keep {
+  readonly ratio?: number | undefined;
+  readonly slots?: number | undefined;
+  readonly bytes?: number | undefined;
+}
+
 /** What a session may forget, and when. */
 export interface SessionOptions {
   /**
@@ -16,10 +23,15 @@ export interface SessionOptions {
    * Default "stop".
    */
   readonly overflow?: Overflow | undefined;
-  /** First tokens that are never evicted; a multiple of 32. Default 32, at least `kvSinks` of the model. */
+  /** First tokens that are never evicted; a multiple of 32 where `overflow` is "evict". Default 32, at least `kvSinks` of the model. */
   readonly sinks?: number | undefined;
-  /** Newest tokens that are never evicted; a multiple of 32. Default 64, at least `kvWindow` of the model. */
+  /** Newest tokens that are never evicted; a multiple of 32 where `overflow` is "evict". Default 64, at least `kvWindow` of the model. */
   readonly window?: number | undefined;
+  /**
+   * What stays of a prompt when it ends, of each KV head; the model's `policy` chooses. `ratio` is the share that goes, and
+   * nothing is protected then unless `sinks` and `window` say so. What goes is in the ledger. Default: all stays.
+   */
+  readonly keep?: Keep | undefined;
   /**
    * Whose session it is. A turn begins with what another open session of the same tenant has computed of its prompt, and
    * `usage.reusedTokens` says how much that was; sessions without a tenant share nothing, since how long a turn takes tells

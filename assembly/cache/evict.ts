@@ -7,7 +7,7 @@
  * A page goes as it is, so that any form of page may be evicted, pages shared with a fork stay with the fork, and what is
  * left needs no copying. Pages that touch a pinned range of positions stay. The page that goes is logged for the host:
  *
- *   record: | u32 head | u32 first position | u32 slots | f32 score |         lowest score goes; streaming: its position
+ *   record: | u32 head | u32 first position | u32 end | f32 score |         lowest score goes; streaming: its position
  *
  * Queries then see the pages that are left side by side, at cache-relative positions (kernels/turn-query.ts).
  */
@@ -16,6 +16,7 @@ import { Option, Size, Status } from "../memory/status";
 import { headOf } from "./heads";
 import { firstPosition } from "./page";
 import { pageRelease } from "./pool";
+import { lastPosition } from "./slots";
 import { mostPages, pagesFor } from "./window";
 
 /** Ranges a session can pin. */
@@ -27,11 +28,13 @@ export function evictorBytes(e: Engine): u64 {
   return (MAX_PINS << 3) + <u64>(e.maxRows / Size.PAGE_SLOTS + 1) * e.nHeadViews * RECORD_BYTES;
 }
 
-/** Whether a page that begins at `first` touches a pinned range. */
-function isPinned(session: Session, first: u32): bool {
+/** Whether a page touches a pinned range. */
+function isPinned(session: Session, page: usize): bool {
+  const first = firstPosition(page);
+  const last = lastPosition(engine(), page);
   for (let i: u32 = 0; i < session.nPins; ++i) {
     const pin = session.pins + (i << 3);
-    if (first < load<u32>(pin, 4) && load<u32>(pin) < first + Size.PAGE_SLOTS) return true;
+    if (first < load<u32>(pin, 4) && load<u32>(pin) <= last) return true;
   }
   return false;
 }
@@ -40,17 +43,18 @@ function isPinned(session: Session, first: u32): bool {
 function oldest(session: Session, head: HeadView): u32 {
   const end = head.nPages - 1 - session.windowPages;
   for (let i = session.sinkPages; i < end; ++i) {
-    if (!isPinned(session, firstPosition(load<u32>(head.pages + (<usize>i << 2))))) return i;
+    if (!isPinned(session, load<u32>(head.pages + (<usize>i << 2)))) return i;
   }
   unreachable();
   return 0;
 }
 
-function logPage(session: Session, index: u32, first: u32): void {
+function logPage(e: Engine, session: Session, index: u32, page: usize): void {
   const record = session.log + session.nLogged * RECORD_BYTES;
+  const first = firstPosition(page);
   store<u32>(record, index);
   store<u32>(record, first, 4);
-  store<u32>(record, Size.PAGE_SLOTS, 8);
+  store<u32>(record, lastPosition(e, page) + 1, 8);
   store<f32>(record, <f32>first, 12);
   session.nLogged += 1;
 }
@@ -62,7 +66,7 @@ export function evictFull(session: Session, head: HeadView): void {
   const index = oldest(session, head);
   const at = head.pages + (<usize>index << 2);
   const page: usize = load<u32>(at);
-  logPage(session, <u32>((changetype<usize>(head) - session.heads) / offsetof<HeadView>()), firstPosition(page));
+  logPage(engine(), session, <u32>((changetype<usize>(head) - session.heads) / offsetof<HeadView>()), page);
   pageRelease(page);
   head.nPages -= 1;
   memory.copy(at, at + 4, <usize>(head.nPages - index) << 2);
@@ -106,6 +110,7 @@ export function sessionEvict(address: usize, maxPages: u32, sinkPages: u32, wind
   session.maxPages = maxPages;
   session.sinkPages = sinkPages;
   session.windowPages = windowPages;
+  if (maxPages != 0) session.relative = 1;
   if (maxPages == 0 || hasRoom(session)) return Status.OK;
   session.maxPages = before;
   return Status.BAD_ARGUMENT;

@@ -113,13 +113,21 @@ function empty(e: Engine, session: Session): void {
 
 /** Whether a head has given up pages that its sequence cannot do without. */
 function headsEvicted(e: Engine, session: Session): bool {
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) if (headOf(session, i).removed != 0) return true;
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) if (headOf(session, i).lead != 0) return true;
   return false;
+}
+
+/** The first position that every head still has in its open page, or the next one where it has none. */
+function openStart(e: Engine, session: Session): u32 {
+  let start: u32 = 0;
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    start = max<u32>(start, session.nextPosition - headOf(session, i).length % Size.PAGE_SLOTS);
+  }
+  return start;
 }
 
 /** The longest length up to `length` that the pages allow, the mark apart. */
 function reachable(e: Engine, session: Session, length: u32): u32 {
-  const now = session.nextPosition;
   const hasEvicted = headsEvicted(e, session);
   const isMeasured = (e.options & Option.KEY_DRIVEN) != 0;
   if (isFloat(e) && !hasEvicted) {
@@ -129,7 +137,7 @@ function reachable(e: Engine, session: Session, length: u32): u32 {
     }
     return length;
   }
-  const isOpen = length >= now - (now % Size.PAGE_SLOTS);
+  const isOpen = length >= openStart(e, session);
   if (!isOpen && (isMeasured || hasEvicted || agesTwice(e))) return 0;
   if (!isOpen) length -= length % Size.PAGE_SLOTS;
   for (let i: u32 = 0; i < e.nHeadViews; ++i) if (!canTruncate(headOf(session, i), length)) return 0;
@@ -141,7 +149,7 @@ function canRestore(e: Engine, session: Session): bool {
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const head = headOf(session, i);
     const then = changetype<HeadView>(session.journal + <usize>i * offsetof<HeadView>());
-    if (head.base != then.base || head.removed != then.removed) return false;
+    if (head.base != then.base || head.lead != then.lead) return false;
   }
   return true;
 }

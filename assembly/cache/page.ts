@@ -2,7 +2,7 @@
  * A page: 32 consecutive slots of one KV head of one layer. The first 16 bytes say what it is; keys and values then have a
  * form each (KvForm). This file has the f32 form, packed-page.ts those of fewer bits.
  *
- *   | u32 references | u8 key form, u8 value form | u32 1 where a value was not finite | u32 first position | keys | values |
+ *   | u32 references | u8 key form, u8 value form, u8 empty slots, u8 1 where slots have positions | u32 1 where a value was not finite | u32 first position | keys | values |
  *
  *   f32:  | keys: 2 halves of 16 slots; half: keyDim x 16 slots                          | 32 * keyDim * 4 bytes
  *         | values: groups of 16 dims, then of 4; group: 32 slots x 16 (or 4) dims         | 32 * valueDim * 4 bytes
@@ -10,7 +10,8 @@
  * Keys lie so that an f32x4 holds one dim of 4 slots (a score lane per slot), values so that it holds 4 dims of a slot; and
  * both so that a kernel's inner loop reads one ascending stream, 64 bytes a step.
  *
- * A page holds 32 consecutive positions. References count the sessions that share a page of the pool; a page in a session's own region has 0.
+ * A page holds 32 consecutive positions; one that was compacted (compact.ts) may end in empty slots, and says behind its
+ * values which position each slot has (slots.ts). References count the sessions that share a page of the pool; a page in a session's own region has 0.
  */
 import { Engine, HeadView } from "../memory/records";
 import { KvForm, Part, Size } from "../memory/status";
@@ -74,7 +75,8 @@ export function partBytes(form: KvForm, dim: u32, group: u32): u32 {
 }
 
 export function pageBytes(e: Engine, keyForm: KvForm, valueForm: KvForm): u32 {
-  return Size.PAGE_HEADER + partBytes(keyForm, e.keyDim, e.kvGroup) + partBytes(valueForm, e.valueDim, e.kvGroup);
+  const parts = partBytes(keyForm, e.keyDim, e.kvGroup) + partBytes(valueForm, e.valueDim, e.kvGroup);
+  return Size.PAGE_HEADER + parts + (e.slotPositions != 0 ? Size.POSITIONS : 0);
 }
 
 /** Address of a page's keys; the values lie behind them. */

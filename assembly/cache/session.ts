@@ -47,6 +47,7 @@ export function sessionOpen(): usize {
   let own = address + <usize>ownOffset(e);
   session.journal = own + <usize>e.nHeadViews * ownBytes(e);
   session.maxPages = 0;
+  session.relative = 0;
   session.pins = session.journal + <usize>journalBytes(e);
   session.nPins = 0;
   session.log = session.pins + (MAX_PINS << 3);
@@ -93,6 +94,7 @@ export function sessionFork(address: usize): usize {
   const to = changetype<Session>(copy);
   to.nextPosition = from.nextPosition;
   to.maxPages = from.maxPages;
+  to.relative = from.relative;
   to.sinkPages = from.sinkPages;
   to.windowPages = from.windowPages;
   to.nPins = from.nPins;

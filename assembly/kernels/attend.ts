@@ -29,6 +29,7 @@
  * Shapes: out [nHeads][valueDim], q [nHeads][keyDim]; the task's scratch: attendScratch(keyDim, valueDim) bytes.
  */
 import { isBroken, keyFormOf, keyOffset, keysOf, pageAt, valueFormOf, valueOffset, valuesOf } from "../cache/page";
+import { usedSlots } from "../cache/slots";
 import { AttendTask } from "../memory/records";
 import { KvForm, Size } from "../memory/status";
 import { mergeSpan } from "./merge-span";
@@ -106,6 +107,13 @@ function turnTo(turned: usize, q: usize, queries: usize, task: AttendTask, page:
   quantizeQueries(queries, turned, task, nHeads);
 }
 
+/** Empty slots at a page's end have no weight. */
+function hideEmpty(scores: usize, used: u32, nHeads: u32): void {
+  for (let h: usize = 0; h < nHeads; ++h) {
+    for (let i = used; i < <u32>Size.PAGE_SLOTS; ++i) store<f32>(scores + h * SCORES_BYTES + (i << 2), -Infinity);
+  }
+}
+
 /** Scores of the span's `count` slots; to the end of the last sixteen at least. */
 // @ts-ignore: decorator
 @inline
@@ -118,8 +126,10 @@ function spanScores(scores: usize, q: usize, queries: usize, expanded: usize, ta
     const at = scores + (slot << 2);
     const form = keyFormOf(page);
     if (task.rope != 0) turnTo(turned, q, queries, task, page, span + slot, nHeads);
+    const used = usedSlots(page);
     if (form != KvForm.F32) {
       scoresPacked(at, queries, keysOf(page), form, keyDim, task.group, nHeads, expanded);
+      if (used < <u32>Size.PAGE_SLOTS) hideEmpty(at, used, nHeads);
       continue;
     }
     for (let half: u32 = 0; half < 32 && slot + half < count; half += 16) {
@@ -128,6 +138,7 @@ function spanScores(scores: usize, q: usize, queries: usize, expanded: usize, ta
       else scores16(at + (half << 2), seen, keys, keyDim);
       for (let h: usize = 0; h < nHeads; ++h) scaleRow(at + h * SCORES_BYTES + (half << 2), 16, task.scale);
     }
+    if (used < <u32>Size.PAGE_SLOTS) hideEmpty(at, used, nHeads);
   }
 }
 
@@ -211,11 +222,14 @@ function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, slot:
     q = turned;
   }
   const form = keyFormOf(page);
+  const used = usedSlots(page);
   if (form != KvForm.F32) {
     scoresPackedRef(scores, query, keysOf(page), form, keyDim, task.group);
+    for (let i = used; i < <u32>Size.PAGE_SLOTS; ++i) store<f32>(scores + (i << 2), -Infinity);
     return;
   }
-  for (let i: u32 = 0; i < n; ++i) {
+  for (let i = used; i < n; ++i) store<f32>(scores + (i << 2), -Infinity);
+  for (let i: u32 = 0; i < min<u32>(n, used); ++i) {
     const key = keysOf(page) + keyOffset(i, keyDim);
     let dot: f32 = 0;
     for (let d: u32 = 0; d < keyDim; ++d) {

@@ -143,7 +143,8 @@ export class Session {
   nLogged: u32;
   /** First position that has no room any more, for the forward call under way. */
   limit: u32;
-  spare: u32;
+  /** 1: queries see cache-relative positions; else those of the sequence, whatever has gone. */
+  relative: u32;
 }
 
 /** What attention over one KV head works on; see kernels/attend-f32.ts. */
@@ -190,8 +191,9 @@ export class Row {
   vector: usize;
   /** Blocks of 32 slots between the session's first row of this call and this one. */
   block: u32;
-  spare1: u32;
-  spare2: u32;
+  /** Slot of its page 0..31. */
+  slot: u32;
+  spare: u32;
 }
 
 /** The model, its run state and the page pool: one per WebAssembly instance. */
@@ -302,6 +304,23 @@ export class Engine {
   rotateKeys: u32;
   recentPages: u32;
   sinkPages: u32;
+  /** 1: pages keep the position of each slot; see cache/slots.ts. */
+  slotPositions: u32;
+  /** Queries of a prompt's last rows, f32 [layers][observeRows][nHeads][keyDim]; whose, and the position of the first. */
+  observeRows: u32;
+  observed: usize;
+  observedSession: usize;
+  observedFrom: u32;
+  /** Scores of a layer's slots, f32 [nKvHeads][policySlots], and which of them stay, u8 of the same shape. */
+  policyScores: usize;
+  keepMap: usize;
+  policySlots: u32;
+  /** Keys or values of a head, f32 [policySlots][keyDim or valueDim], and the weights of one query on them. */
+  policyKeys: usize;
+  policyWeights: usize;
+  /** Slots that each layer's heads keep, u32 [layers], and parameters of the policy, f32 [8]: the host writes them. */
+  policyBudgets: usize;
+  policyParameters: usize;
   /** Free session regions, linked through Session.nextFree. */
   freeSessions: usize;
 }

@@ -124,6 +124,20 @@ export const enum Config {
   SINK_PAGES = 27,
   /** 1: queries and keys are rotated by a Hadamard matrix. */
   ROTATE_KEYS = 28,
+  /** 1: slots may be evicted one by one, and pages keep the position of each. */
+  SLOT_POSITIONS = 29,
+  /** Last rows of a prompt whose queries a policy looks at. */
+  OBSERVE_ROWS = 30,
+}
+
+/** How the slots that stay at the end of a prompt are chosen: assembly/policy/. */
+export const enum Policy {
+  STREAMING = 0,
+  KEY_NORM = 1,
+  KEY_DIFF = 2,
+  SNAPKV = 3,
+  TOVA = 4,
+  LAGKV = 5,
 }
 
 /** How the keys or the values of a page lie in memory; drawings in cache/page.ts and cache/packed-page.ts. */
@@ -219,6 +233,8 @@ export const enum Size {
   PAGE_SLOTS = 32,
   /** Bytes before a page's keys; see cache/page.ts. */
   PAGE_HEADER = 16,
+  /** Bytes of the positions of a page's slots, where they are kept. */
+  POSITIONS = 64,
   /** Slots in a span: the fixed unit of online softmax (numeric contract). */
   SPAN_SLOTS = 1024,
   /** Rows of a packed tile: two groups of four. */

@@ -14,6 +14,7 @@ import { rope } from "../kernels/rope";
 import { AttendTask, Engine, engine, HeadView, Layer, RopeTable, Row, Session } from "../memory/records";
 import { Option, Size, Slot } from "../memory/status";
 import { parallel, partStart } from "../thread/pool";
+import { observe } from "../policy/observe";
 import { keyDrivenShares } from "./key-driven";
 import { linearAt, smallScratch, taskOf } from "./layout";
 import { linear, newInput } from "./linear";
@@ -64,6 +65,7 @@ export function attention(e: Engine, layer: Layer, nRows: u32): void {
   const vStride: usize = (layer.sourceKvHeads * layer.valueDim) << 2;
   for (let r: u32 = 0; r < nRows; ++r) {
     prepare(e, layer, r, e.q + r * qStride, e.k + r * kStride, e.v + r * vStride);
+    if (e.observedSession != 0) observe(e, layer, rowAt(e, r), e.q + r * qStride);
   }
   e.job = changetype<usize>(layer);
   e.jobRows = nRows;
@@ -89,7 +91,7 @@ function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       for (let r: u32 = 0; r < nRows; ++r) {
         const row = rowAt(e, r);
-        if (row.block == block && row.position % Size.PAGE_SLOTS == Size.PAGE_SLOTS - 1) {
+        if (row.block == block && row.slot == Size.PAGE_SLOTS - 1) {
           const session = changetype<Session>(row.session);
           closePage(session, headOf(session, layer.firstHead + kv));
         }
@@ -119,12 +121,14 @@ function appendRow(e: Engine, layer: Layer, kv: u32, r: u32): HeadView {
 /** Row r's query heads of a group of `group`, over the slots up to `end`. */
 // @ts-ignore: decorator
 @inline
-function attendGroup(e: Engine, layer: Layer, task: AttendTask, head: HeadView, at: usize, end: u32, group: u32): void {
+function attendGroup(
+  e: Engine, layer: Layer, task: AttendTask, head: HeadView, at: usize, end: u32, group: u32, relative: bool,
+): void {
   task.head = head;
   task.end = end;
   task.first = firstVisible(end - 1, head.window);
   task.nHeads = group;
-  task.rope = head.lead != 0 ? layer.rope : 0;
+  task.rope = relative && head.lead != 0 ? layer.rope : 0;
   attend(e.h + at * (layer.valueDim << 2), e.q + at * (layer.keyDim << 2), task);
 }
 
@@ -143,8 +147,10 @@ function attendPart(part: u32, parts: u32): void {
     for (let r: u32 = 0; r < e.jobRows && i < last; ++r) {
       const row = rowAt(e, r);
       if (row.block != e.jobBlock || i++ < first) continue;
-      const head = headOf(changetype<Session>(row.session), layer.firstHead + kv);
-      attendGroup(e, layer, task, head, <usize>r * layer.nHeads + kv * group, row.position + 1 + head.lead, group);
+      const session = changetype<Session>(row.session);
+      const head = headOf(session, layer.firstHead + kv);
+      const at = <usize>r * layer.nHeads + kv * group;
+      attendGroup(e, layer, task, head, at, row.position + 1 + head.lead, group, session.relative != 0);
     }
   }
 }
@@ -156,7 +162,7 @@ function attendWindow(e: Engine, layer: Layer, nRows: u32): void {
     for (let r: u32 = 0; r < nRows; ++r) {
       const head = appendRow(e, layer, kv, r);
       const at = <usize>r * layer.nHeads + kv * group;
-      attendGroup(e, layer, taskOf(e, 0), head, at, head.length, group);
+      attendGroup(e, layer, taskOf(e, 0), head, at, head.length, group, false);
       closeFull(head);
     }
   }
@@ -178,7 +184,7 @@ function attendKeyDriven(e: Engine, layer: Layer, nRows: u32): void {
       const share = load<u32>(shares + (kv << 2));
       if (share == 0) continue;
       const head = headOf(session, layer.firstHead + kv);
-      attendGroup(e, layer, taskOf(e, 0), head, at, head.length, share);
+      attendGroup(e, layer, taskOf(e, 0), head, at, head.length, share, false);
       at += share;
     }
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {

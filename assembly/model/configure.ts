@@ -95,6 +95,12 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.ROTATE_KEYS:
       e.rotateKeys = n;
       break;
+    case Config.SLOT_POSITIONS:
+      e.slotPositions = n;
+      break;
+    case Config.OBSERVE_ROWS:
+      e.observeRows = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

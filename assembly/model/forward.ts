@@ -3,6 +3,7 @@
  * prefill, several sessions at once, perplexity: rows say what they are and what they want. What families do differently
  * is data: factors of 1, vectors that are not there, options of a layer. Nothing allocates here.
  */
+import { headOf } from "../cache/heads";
 import { sessionPagesNeeded, slotsOf } from "../cache/session";
 import { addScaled } from "../kernels/add";
 import { unpackRow } from "../kernels/pack";
@@ -31,6 +32,15 @@ function pagesOfRows(e: Engine, nRows: u32): u64 {
 /** Positions of a session that evicts end here: angles are exact up to 2^20 and fine for some more. */
 const MAX_POSITION: u32 = 1 << 24;
 
+/** Slots of the open page in use; heads are in step but for those of windows, which go row by row. */
+function openSlots(e: Engine, session: Session): u32 {
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    const head = headOf(session, i);
+    if (head.window == 0) return head.length % Size.PAGE_SLOTS;
+  }
+  return session.nextPosition % Size.PAGE_SLOTS;
+}
+
 /** Checks all rows before anything changes: ids, positions in order, room for outputs and pages. */
 function admit(e: Engine, nRows: u32): Status {
   if (nRows == 0 || nRows > e.maxRows) return Status.TOO_MANY_ROWS;
@@ -49,8 +59,9 @@ function admit(e: Engine, nRows: u32): Status {
     else if (row.position != session.nextPosition + session.pending || row.position >= session.limit)
       status = Status.BAD_POSITION;
     else if (row.flags != 0 && ++outputs > e.maxOutputs) status = Status.TOO_MANY_ROWS;
-    const blockStart = session.nextPosition & ~(Size.PAGE_SLOTS - 1);
-    row.block = (session.nextPosition + session.pending - blockStart) / Size.PAGE_SLOTS;
+    const slot = openSlots(e, session) + session.pending;
+    row.block = slot / Size.PAGE_SLOTS;
+    row.slot = slot % Size.PAGE_SLOTS;
     session.pending += 1;
   }
   return status == Status.OK && pagesOfRows(e, nRows) > e.nFreePages ? Status.NO_PAGE : status;

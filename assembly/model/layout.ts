@@ -152,6 +152,17 @@ export function layoutRunState(stagingBytes: u32): Status {
   e.hidden = arenaAlloc((outputs * hidden) << 2);
   e.logits = arenaAlloc((outputs * vocab) << 2);
   e.scratch = arenaAlloc(vocab << 2);
+  if (e.slotPositions != 0) {
+    const slots = <u64>(e.contextLength + Size.PAGE_SLOTS);
+    e.policySlots = <u32>slots;
+    e.policyScores = arenaAlloc((slots * e.nKvHeads) << 2);
+    e.keepMap = arenaAlloc(slots * e.nKvHeads);
+    e.policyKeys = arenaAlloc((slots * max<u32>(e.keyDim, e.valueDim)) << 2);
+    e.policyWeights = arenaAlloc(slots << 2);
+    e.policyBudgets = arenaAlloc(<u64>e.nLayers << 2);
+    e.policyParameters = arenaAlloc(32);
+    if (e.observeRows != 0) e.observed = arenaAlloc((<u64>e.nLayers * e.observeRows * e.nHeads * e.keyDim) << 2);
+  }
   if (e.exhausted) return Status.OUT_OF_MEMORY;
   e.staging = e.rows;
   e.stagingBytes = e.top - e.staging;

@@ -5,6 +5,7 @@
 import { fileURLToPath } from "node:url";
 import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
+import { POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
 import { OVERFLOWS } from "../../host/token-turn.ts";
 import {
   type GenerateOptions,
@@ -63,6 +64,16 @@ const pages = (fewest: number): Kind<number> => ({
   },
 });
 
+/** A policy and its parameters. */
+const policy: Kind<string> = {
+  placeholder: "NAME[:PARAM=VALUE,...]",
+  allowed: `one of ${POLICY_NAMES.join(", ")}, with its own parameters`,
+  read(given) {
+    parsePolicy(given); // what is wrong with it says the library
+    return given;
+  },
+};
+
 /** What decides how much memory a model takes. */
 export const MEMORY = {
   budget: single(
@@ -86,6 +97,13 @@ export const MEMORY = {
   }),
   "kv-window": single(pages(32), "Newest tokens kept at 8 bits where keys or values have fewer", { default: "64" }),
   "kv-sinks": single(pages(0), "First tokens kept at 8 bits where keys or values have fewer", { default: "32" }),
+  policy: single(
+    policy,
+    "What chooses the tokens that stay where --kv-ratio, --kv-slots or --kv-bytes keep fewer than all",
+    {
+      default: "none",
+    },
+  ),
   chunk: single(integer(1, 4096), "Prompt tokens computed together: more take more memory", { default: "64" }),
   threads: single(integer(1, 64), "Threads that compute; the tokens do not depend on it", { default: "1" }),
 } as const;
@@ -116,8 +134,14 @@ export const FORGETTING = {
       default: "stop",
     },
   ),
-  sinks: single(pages(0), "First tokens that --overflow evict never evicts", { default: "32" }),
-  window: single(pages(0), "Newest tokens that --overflow evict never evicts", { default: "64" }),
+  "kv-ratio": single(
+    decimal(0, 0.999),
+    "Share of the prompt's tokens that goes when the prompt ends, in every KV head",
+  ),
+  "kv-slots": single(integer(1), "Tokens that every KV head keeps when a prompt ends"),
+  "kv-bytes": single(byteSize, "The same in bytes of keys and values over all heads"),
+  sinks: single(integer(0, 65_536), "First tokens that are never evicted", { default: "32, with --kv-ratio 0" }),
+  window: single(integer(0, 65_536), "Newest tokens that are never evicted", { default: "64, with --kv-ratio 0" }),
 } as const;
 
 const temperature: Kind<number> = {
@@ -178,6 +202,7 @@ export const RUN = {
   ...GENERATION,
   ...FORGETTING,
   ledger: flag("Tell on stderr, or in the JSON, what was evicted"),
+  "dump-cache": flag("Add to the JSON which prompt tokens each layer and KV head keeps"),
   logprobs: single(integer(0, 20), "Report each token's log-probability and N alternatives; needs --json"),
   ...LOADING,
   stats: flag("Tell tokens, times and memory on stderr"),
@@ -210,6 +235,7 @@ export function memoryOptions(values: Values<typeof MEMORY>): PlanOptions {
     values: valueForm,
     kvWindow: values["kv-window"],
     kvSinks: values["kv-sinks"],
+    policy: values.policy,
     chunk,
     threads,
   };
@@ -259,8 +285,17 @@ export function generateOptions(values: Values<typeof GENERATION>): GenerateOpti
   };
 }
 
-export function sessionOptions({ overflow, sinks, window }: Values<typeof FORGETTING>): SessionOptions {
-  return { overflow, sinks, window };
+/** @throws UsageError where --policy and what it is to keep do not go together */
+export function sessionOptions(values: Values<typeof FORGETTING & typeof MEMORY>): SessionOptions {
+  const { overflow, sinks, window, policy } = values;
+  const wishes = Object.entries({ ratio: values["kv-ratio"], slots: values["kv-slots"], bytes: values["kv-bytes"] });
+  const given = wishes.filter(([, value]) => value !== undefined);
+  if (given.length > 1) throw new UsageError("--kv-ratio, --kv-slots and --kv-bytes do not go together");
+  if (given.length === 1 && policy === undefined)
+    throw new UsageError(`--kv-${given[0]![0]} needs a --policy that chooses`);
+  if (given.length === 0 && policy !== undefined)
+    throw new UsageError("--policy needs --kv-ratio, --kv-slots or --kv-bytes");
+  return { overflow, sinks, window, ...(given.length === 0 ? {} : { keep: Object.fromEntries(given) }) };
 }
 
 /** Notes on what a user should know before reading the answer. */

@@ -63,7 +63,16 @@ export const command = defineCommand(
       const { variant, headerMs, weightsMs } = model.stats;
       const times = { ...timings, firstTokenMs: turn.firstTokenMs, loadMs: headerMs + weightsMs };
       const ledger = values.ledger ? { ledger: session.ledger } : {};
-      printJson({ ...result, timings: times, variant, model: model.name, memory: memoryParts(session), ...ledger });
+      const kept = values["dump-cache"] ? { kept: session.kept().map(promptOnly(result.promptIds.length)) } : {};
+      printJson({
+        ...result,
+        timings: times,
+        variant,
+        model: model.name,
+        memory: memoryParts(session),
+        ...ledger,
+        ...kept,
+      });
     } else {
       printText("\n");
     }
@@ -72,6 +81,10 @@ export const command = defineCommand(
     return undefined;
   },
 );
+
+/** The positions of a layer's heads that are the prompt's. */
+const promptOnly = (n: number) => (heads: readonly (readonly number[])[]) =>
+  heads.map((head) => head.filter((p) => p < n));
 
 /** MODEL and PROMPT out of at most two arguments. */
 function splitPositionals(values: RunValues, positionals: readonly string[]): { given?: string; prompt?: string } {
@@ -104,6 +117,7 @@ function checkCombinations(values: RunValues, prompt: string | undefined): void 
   if (values.chat && ids) refuse("--chat", "--prompt-ids");
   if (values.chat && values.json) refuse("--chat", "--json");
   if (values.chat && prompt === "-") refuse("--chat", "a PROMPT from stdin");
+  if (values["dump-cache"] && !values.json) throw new UsageError("--dump-cache needs --json, where it is shown");
   if (values.logprobs !== undefined && !values.json)
     throw new UsageError("--logprobs needs --json, where they are shown");
 }

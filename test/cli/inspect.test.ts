@@ -64,14 +64,14 @@ test("a file that cannot run is shown, with the reason", async () => {
 
 /** Long options by command; a change here is a change of the tool's interface. */
 const COMMON = ["help", "json", "model"];
-const MEMORY = ["budget", "chunk", "context", "keys", "kv-sinks", "kv-window", "threads", "values"];
+const MEMORY = ["budget", "chunk", "context", "keys", "kv-sinks", "kv-window", "policy", "threads", "values"];
 const LOADING = ["activations", "quiet", "variant", ...MEMORY];
-const FORGETTING = ["overflow", "sinks", "window"];
+const FORGETTING = ["kv-bytes", "kv-ratio", "kv-slots", "overflow", "sinks", "window"];
 const OPTIONS: Record<string, string[]> = {
   run: [
     ...["chat", "frequency-penalty", "ignore-eos", "logit-bias", "logprobs", "max-tokens", "min-p", "presence-penalty"],
     ...["prompt-ids", "raw", "repeat-last-n", "repeat-penalty", "seed", "special", "stats", "stop", "system"],
-    ...["temp", "temperature", "top-k", "top-p", "ledger", ...FORGETTING, ...LOADING, ...COMMON],
+    ...["temp", "temperature", "top-k", "top-p", "dump-cache", "ledger", ...FORGETTING, ...LOADING, ...COMMON],
   ],
   inspect: ["tensors", ...COMMON],
   plan: ["activations", ...MEMORY, ...COMMON],

@@ -207,4 +207,35 @@ test("--overflow evict goes on past the context, and --ledger tells what went; p
   assert.is(JSON.parse(scored.stdout).nll.length, 299);
 });
 
+test("--policy keeps a part of the prompt, --dump-cache shows which; what does not go together is refused", async () => {
+  const prompt = [
+    "--prompt-ids",
+    Array.from({ length: 120 }, (_, i) => 300 + 7 * i).join(","),
+    "--temp",
+    "0",
+    "-n",
+    "4",
+  ];
+  const result = await json(...prompt, "--policy", "snapkv:window=16", "--kv-ratio", "0.5", "--dump-cache", "--ledger");
+  assert.ok(result.kept.flat().every((head: number[]) => head.length === 60 && head.at(-1) === 119));
+  assert.is(result.ledger[0].policy, "snapkv");
+  const whole = await json(...prompt, "--dump-cache");
+  assert.equal(
+    whole.kept[0][0],
+    Array.from({ length: 120 }, (_, i) => i),
+  );
+  for (const [args, message] of [
+    [["--policy", "tova"], /needs --kv-ratio/],
+    [["--kv-slots", "200"], /--kv-slots needs a --policy/],
+    [["--policy", "tova", "--kv-ratio", "0.5", "--kv-bytes", "1MB"], /do not go together/],
+    [["--policy", "nope", "--kv-ratio", "0.5"], /there is no policy "nope"; there are streaming, /],
+    [["--policy", "snapkv:windw=3", "--kv-ratio", "0.5"], /its parameters are kernel, window/],
+    [["--dump-cache"], /--dump-cache needs --json/],
+  ] as const) {
+    const { code, stderr } = await thimble(["run", ...args, "Hello"]);
+    assert.not.equal(code, 0);
+    assert.match(stderr, message);
+  }
+});
+
 test.run();

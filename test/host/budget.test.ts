@@ -51,6 +51,13 @@ const WINDOWS: readonly CacheOptions[] = [32, 64].flatMap((kvGroup) =>
   ),
 );
 
+/** Policies: pages with positions, regions for scores, and for queries where the policy looks at them. */
+const CHOOSING: readonly CacheOptions[] = [
+  { policy: "key-norm" },
+  { policy: "tova", keys: "q4", values: "q3" },
+  { policy: "snapkv:window=33", keys: "f32", values: "f32" },
+];
+
 async function check(path: string, activations: (typeof ACTIVATIONS)[number], size: Size, options: CacheOptions) {
   const [contextLength, chunk, maxOutputs] = size;
   const model = await load(path, { contextLength, chunk, maxOutputs, activations, ...options });
@@ -113,6 +120,12 @@ for (const path of [DEFAULT_MODEL, `${FOLDER}/mistral-swa.f32.gguf`, `${FOLDER}/
     for (const cache of WINDOWS) await check(path, "int8", FAMILY_SIZES[0]!, cache);
   });
 }
+
+test("with a policy: positions in pages, regions for scores and queries", async () => {
+  for (const path of [DEFAULT_MODEL, `${FOLDER}/gemma3.f32.gguf`]) {
+    for (const cache of CHOOSING) await check(path, "int8", FAMILY_SIZES[0]!, cache);
+  }
+});
 
 test("the base is the same for all models, and less than planned in every build", async () => {
   const bases = new Set<number>();

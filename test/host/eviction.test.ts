@@ -222,8 +222,14 @@ test("options: what is wrong is refused by name", () =>
 
 test("the ledger: neighbours of a turn are one span, turns and numbers of heads are not mixed, going back takes entries away", () => {
   const ledger = new Ledger();
-  const page = (head: number, first: number, score = first) => ({ head, first, end: first + 32, score });
-  const spans = ledger.add([page(0, 32), page(1, 32, 99), page(0, 64)], 200, 0, "streaming", 10);
+  const span = (first: number, heads: number, score = first) => ({
+    first,
+    end: first + 32,
+    heads,
+    bytes: 10 * heads,
+    score,
+  });
+  const spans = ledger.add([span(32, 2, 99), span(64, 1)], 200, 0, "streaming");
   assert.equal(
     spans.map(({ first, end, heads, bytes, score }) => [first, end, heads, bytes, score]),
     [
@@ -231,8 +237,8 @@ test("the ledger: neighbours of a turn are one span, turns and numbers of heads 
       [64, 96, 1, 10, 64],
     ],
   );
-  ledger.add([page(0, 96)], 232, 0, "streaming", 10);
-  ledger.add([page(0, 128), page(1, 64)], 264, 1, "streaming", 10);
+  ledger.add([span(96, 1)], 232, 0, "streaming");
+  ledger.add([span(128, 1), span(64, 1)], 264, 1, "streaming");
   const entries = (of: Ledger) => of.entries.map(({ first, end, turn, heads }) => [first, end, turn, heads]);
   assert.equal(entries(ledger), [
     [32, 64, 0, 2],

@@ -34,6 +34,25 @@ export interface Decoded {
   readonly logits: readonly (readonly number[])[];
   /** Query heads of each KV head, by layer and token. */
   readonly shares: readonly (readonly (readonly number[])[])[];
+  /** What attention takes, by layer and token. */
+  readonly inputs: readonly (readonly (readonly number[])[])[];
+}
+
+/** Queries, keys (rotated) and values of a layer's tokens: [head][token]. */
+export function projected(shape: DecoderShape, weights: Weights, inputs: Decoded["inputs"], layer: number) {
+  const of = (name: string, dim: number, rotated: boolean) => {
+    const rows = inputs[layer]!.map((x, t) => {
+      const all = heads(multiply(weights.get(`blk.${layer}.${name}.weight`)!, x), dim);
+      return rotated ? all.map((head) => rotate(head, t)) : all;
+    });
+    return rows[0]!.map((_, h) => rows.map((row) => row[h]!));
+  };
+  const { keyDim, valueDim } = shape;
+  return {
+    queries: of("attn_q", keyDim, true),
+    keys: of("attn_k", keyDim, true),
+    values: of("attn_v", valueDim, false),
+  };
 }
 
 export const EPSILON = 1e-5;
@@ -104,25 +123,33 @@ function pool(sources: readonly (readonly number[])[], weights: Float32Array | u
   );
 }
 
-/** Tokens that token t sees, ascending, itself the last: their places in this list are their positions then. */
-export type Visible = (t: number) => readonly number[];
+/** Tokens that token t sees in a layer's KV head, ascending, itself the last. */
+export type Visible = (t: number, layer: number, kvHead: number) => readonly number[];
 
-/** Attention over the normed inputs of a layer where tokens are forgotten: positions are those within what is left. */
+/** What is left where tokens are forgotten; `byPlace`: their places in the list are their positions then. */
+export interface Left {
+  readonly visible: Visible;
+  readonly byPlace: boolean;
+}
+
+/** Attention over the normed inputs of a layer where tokens are forgotten. */
 function attendLeft(
   shape: DecoderShape,
   of: (name: string) => Float32Array,
   inputs: readonly number[][],
-  visible: Visible,
+  { visible, byPlace }: Left,
+  layer: number,
 ) {
   const { nHeads, nKvHeads, keyDim, valueDim } = shape;
   const split = (name: string, dim: number) => inputs.map((x) => heads(multiply(of(name), x), dim));
   const [queries, keys, values] = [split("attn_q", keyDim), split("attn_k", keyDim), split("attn_v", valueDim)];
   const outputs = queries.map((token, t) => {
-    const left = visible(t);
     return token.flatMap((q, h) => {
       const g = Math.floor((h * nKvHeads) / nHeads);
-      const turned = rotate(q, left.length - 1);
-      const weights = softmax64(left.map((j, place) => dot(turned, rotate(keys[j]![g]!, place)) / Math.sqrt(keyDim)));
+      const left = visible(t, layer, g);
+      const turned = rotate(q, byPlace ? left.length - 1 : t);
+      const scores = left.map((j, place) => dot(turned, rotate(keys[j]![g]!, byPlace ? place : j)) / Math.sqrt(keyDim));
+      const weights = softmax64(scores);
       return Array.from({ length: valueDim }, (_, d) =>
         weights.reduce((sum, weight, place) => sum + weight * values[left[place]!]![g]![d]!, 0),
       );
@@ -156,8 +183,8 @@ function attend(shape: DecoderShape, of: (name: string) => Float32Array, inputs:
   return { outputs, shares };
 }
 
-/** @param visible - what each token sees where tokens are forgotten; heads share evenly then */
-export function decode(shape: DecoderShape, weights: Weights, ids: readonly number[], visible?: Visible): Decoded {
+/** @param left - what each token sees where tokens are forgotten; heads share evenly then */
+export function decode(shape: DecoderShape, weights: Weights, ids: readonly number[], left?: Left): Decoded {
   const embedding = weights.get("token_embd.weight")!;
   let stream = ids.map((id) => Array.from(embedding.subarray(id * shape.hiddenDim, (id + 1) * shape.hiddenDim)));
   const add = (branches: readonly number[][]): void => {
@@ -165,10 +192,12 @@ export function decode(shape: DecoderShape, weights: Weights, ids: readonly numb
   };
   const norm = (weight: Float32Array): number[][] => stream.map((x) => rmsNormRef64(x, weight, EPSILON));
   const shares: number[][][] = [];
+  const allInputs: number[][][] = [];
   for (let layer = 0; layer < shape.nLayers; ++layer) {
     const of = (name: string): Float32Array => weights.get(`blk.${layer}.${name}.weight`)!;
     const inputs = norm(of("attn_norm"));
-    const attended = visible === undefined ? attend(shape, of, inputs) : attendLeft(shape, of, inputs, visible);
+    allInputs.push(inputs);
+    const attended = left === undefined ? attend(shape, of, inputs) : attendLeft(shape, of, inputs, left, layer);
     shares.push(attended.shares);
     add(attended.outputs.map((out) => multiply(of("attn_output"), out)));
     const gated = norm(of("ffn_norm")).map((x) => {
@@ -178,5 +207,9 @@ export function decode(shape: DecoderShape, weights: Weights, ids: readonly numb
     add(gated.map((x) => multiply(of("ffn_down"), x)));
   }
   const output = weights.get("output.weight")!;
-  return { logits: norm(weights.get("output_norm.weight")!).map((x) => multiply(output, x)), shares };
+  return {
+    logits: norm(weights.get("output_norm.weight")!).map((x) => multiply(output, x)),
+    shares,
+    inputs: allInputs,
+  };
 }

@@ -1,0 +1,167 @@
+/**
+ * A prompt's end: layer by layer, a policy scores the slots of each KV head, what is protected is lifted above all, the
+ * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
+ *
+ *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag]
+ *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
+ *
+ * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
+ * scores of all heads.
+ */
+import { compactHead, compactPages } from "../cache/compact";
+import { headOf } from "../cache/heads";
+import { positionOf } from "../cache/slots";
+import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
+import { Option, Policy, Size, Status } from "../memory/status";
+import { scoreKeyDiff } from "./key-diff";
+import { scoreKeyNorm } from "./key-norm";
+import { scoreLagKv } from "./lagkv";
+import { observedCount } from "./observe";
+import { keepHighest } from "./select";
+import { isUsed, scoresOf } from "./slots";
+import { scoreSnapKv } from "./snapkv";
+import { scoreTova } from "./tova";
+
+// @ts-ignore: decorator
+@inline
+function parameter(e: Engine, i: u32): f32 {
+  return load<f32>(e.policyParameters + (i << 2));
+}
+
+/** Whether a policy looks at the last queries. */
+function looksBack(policy: Policy): bool {
+  return policy == Policy.SNAPKV || policy == Policy.TOVA;
+}
+
+function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: Policy): void {
+  const head = headOf(session, layer.firstHead + kv);
+  const out = scoresOf(e, kv);
+  const rows = observedCount(e, session);
+  if (policy == Policy.KEY_NORM) scoreKeyNorm(e, head, out);
+  else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
+  else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
+  else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
+  else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+}
+
+function isPinned(session: Session, position: u32): bool {
+  for (let i: u32 = 0; i < session.nPins; ++i) {
+    const pin = session.pins + (i << 3);
+    if (load<u32>(pin) <= position && position < load<u32>(pin, 4)) return true;
+  }
+  return false;
+}
+
+/** Lifts sinks, window and pins above all scores; empty slots below. */
+function protect(e: Engine, session: Session, head: HeadView, scores: usize, sinks: u32, window: u32): void {
+  const newest = session.nextPosition - min<u32>(window, session.nextPosition);
+  for (let j: u32 = 0; j < head.length; ++j) {
+    if (!isUsed(head, j)) {
+      store<f32>(scores + (j << 2), -Infinity);
+      continue;
+    }
+    const page: usize = load<u32>(head.pages + (<usize>(j / Size.PAGE_SLOTS) << 2));
+    const position = positionOf(e, page, j % Size.PAGE_SLOTS);
+    if (position < sinks || position >= newest || isPinned(session, position)) store<f32>(scores + (j << 2), Infinity);
+  }
+}
+
+/** Slots of the layer's head that has most. */
+function longest(session: Session, layer: Layer): u32 {
+  let n: u32 = 0;
+  for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) n = max<u32>(n, headOf(session, layer.firstHead + kv).length);
+  return n;
+}
+
+/** Slots of a head that stay whatever its budget is. */
+function protectedSlots(e: Engine, kv: u32, n: u32): u32 {
+  let slots: u32 = 0;
+  for (let j: u32 = 0; j < n; ++j) if (load<f32>(scoresOf(e, kv) + (j << 2)) == Infinity) slots += 1;
+  return slots;
+}
+
+/** Lifts each head's `safe` highest scores above all. */
+function safeguard(e: Engine, layer: Layer, n: u32, safe: u32): void {
+  for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+    keepHighest(e, kv, kv + 1, n, safe);
+    const keep = e.keepMap + <usize>kv * e.policySlots;
+    for (let j: u32 = 0; j < n; ++j) if (load<u8>(keep + j) != 0) store<f32>(scoresOf(e, kv) + (j << 2), Infinity);
+  }
+}
+
+/** The scores of a layer's heads as policies and protection have them. */
+function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, sinks: u32, window: u32): void {
+  if (policy == Policy.TOVA) scoreTova(e, session, layer, observedCount(e, session));
+  for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+    if (policy != Policy.TOVA) scoreHead(e, session, layer, kv, policy);
+    const head = headOf(session, layer.firstHead + kv);
+    protect(e, session, head, scoresOf(e, kv), sinks, window);
+    for (let j = head.length; j < longest(session, layer); ++j) store<f32>(scoresOf(e, kv) + (j << 2), -Infinity);
+  }
+}
+
+/** Free pages that `promptEvict` needs. */
+export function promptPages(address: usize): u32 {
+  const e = engine();
+  const session = changetype<Session>(address);
+  let pages: u32 = 0;
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) pages += compactPages(e, headOf(session, i));
+  return pages;
+}
+
+/**
+ * Evicts at the end of a prompt, down to policyBudgets. `safe`: share of a head's budget that it keeps where the layer's is
+ * dealt by score, above 1 where each head has its own. BAD_ARGUMENT without positions, in layers with windows or shares by
+ * key norms, or where the policy looks at queries that were not observed; NO_PAGE without `promptPages` free pages.
+ */
+export function promptEvict(address: usize, policy: Policy, sinks: u32, window: u32, safe: f32): Status {
+  const e = engine();
+  const session = changetype<Session>(address);
+  const rows = observedCount(e, session);
+  if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
+  if (policy == Policy.TOVA && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
+  if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
+  for (let i: u32 = 0; i < e.nLayers; ++i) {
+    const layer = layerAt(e, i);
+    if (layer.window != 0) continue;
+    const n = longest(session, layer);
+    if (looksBack(policy) && n <= rows) continue;
+    const k = load<u32>(e.policyBudgets + (i << 2));
+    scoreLayer(e, session, layer, policy, sinks, window);
+    if (safe <= 1) {
+      let least: u32 = 0;
+      for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) least += protectedSlots(e, kv, n);
+      safeguard(e, layer, n, <u32>(<f32>k * safe));
+      keepHighest(e, 0, layer.nKvHeads, n, max<u32>(least, k * layer.nKvHeads));
+    } else {
+      for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) keepHighest(e, kv, kv + 1, n, max<u32>(protectedSlots(e, kv, n), k));
+    }
+    for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+      const head = headOf(session, layer.firstHead + kv);
+      compactHead(e, session, head, layer.firstHead + kv, e.keepMap + <usize>kv * e.policySlots);
+    }
+  }
+  return Status.OK;
+}
+
+/** Slots of a head, empty ones among them. */
+export function headSlots(address: usize, index: u32): u32 {
+  const head = headOf(changetype<Session>(address), index);
+  return head.length - head.base;
+}
+
+/** Position of a head's slot, counted from the first it still has a page for; -1: the slot is empty. */
+export function slotPosition(address: usize, index: u32, slot: u32): i32 {
+  const head = headOf(changetype<Session>(address), index);
+  if (!isUsed(head, slot)) return -1;
+  const page: usize = load<u32>(head.pages + (<usize>(slot / Size.PAGE_SLOTS) << 2));
+  return positionOf(engine(), page, slot % Size.PAGE_SLOTS);
+}
+
+export function policyBudgetsAddress(): usize {
+  return engine().policyBudgets;
+}
+
+export function policyParametersAddress(): usize {
+  return engine().policyParameters;
+}

@@ -1,0 +1,36 @@
+/**
+ * The attention that a prompt's last queries pay to the slots, for policies that keep what those look at.
+ *
+ *   a_rj = softmax over j <= r of (q_r . k_j) * scale
+ */
+import { exp1 } from "../kernels/exp";
+import { AttendTask, Engine, HeadView, Layer } from "../memory/records";
+import { observedAt } from "./observe";
+import { dotF32, isUsed, readAt } from "./slots";
+
+/**
+ * policyWeights [length] = a_r of query head h (counted in the layer) for observed row r of `rows`; the head's keys have
+ * been read. Slots that the row does not see get 0.
+ */
+export function windowAttention(e: Engine, layer: Layer, head: HeadView, h: u32, r: u32, rows: u32): void {
+  const dim = e.keyDim;
+  const q = observedAt(e, layer, r) + ((h * dim) << 2);
+  const scale = changetype<AttendTask>(e.attention).scale;
+  const end = head.length - (rows - 1 - r);
+  const weights = e.policyWeights;
+  let highest: f32 = -Infinity;
+  for (let j: u32 = 0; j < end; ++j) {
+    const score: f32 = isUsed(head, j) ? dotF32(q, readAt(e, j, dim), dim) * scale : -Infinity;
+    store<f32>(weights + (j << 2), score);
+    highest = max<f32>(highest, score);
+  }
+  let sum: f32 = 0;
+  for (let j: u32 = 0; j < end; ++j) {
+    const w = exp1(load<f32>(weights + (j << 2)) - highest);
+    store<f32>(weights + (j << 2), w);
+    sum += w;
+  }
+  const inverse: f32 = <f32>1 / sum;
+  for (let j: u32 = 0; j < end; ++j) store<f32>(weights + (j << 2), load<f32>(weights + (j << 2)) * inverse);
+  for (let j = end; j < head.length; ++j) store<f32>(weights + (j << 2), 0);
+}

@@ -1,0 +1,120 @@
+/**
+ * How the slots that stay at the end of a prompt are chosen, by name and parameters, as assembly/policy computes it; and how
+ * many each KV head keeps.
+ * @module
+ */
+import { Policy } from "../assembly/memory/status.ts";
+import { ThimbleError } from "./errors.ts";
+
+/** How a budget is dealt: every head the same, more to lower layers, or by score among the heads of a layer. */
+export type Dealing = "uniform" | "pyramid" | "adaptive";
+
+interface PolicyEntry {
+  readonly policy: Policy;
+  readonly dealing: Dealing;
+  /** Name, default, least and most of each parameter; the first ones go to the engine in this order. */
+  readonly parameters: readonly (readonly [name: string, usual: number, least: number, most: number])[];
+  /** How many of them the engine takes. */
+  readonly taken: number;
+}
+
+const WINDOW = ["window", 64, 1, 1024] as const;
+const KERNEL = ["kernel", 5, 1, 63] as const;
+
+/** By name; papers and formulas are in assembly/policy. Defaults are those of kvpress. */
+const POLICIES = {
+  streaming: { policy: Policy.STREAMING, dealing: "uniform", parameters: [["sinks", 4, 0, 65_536]], taken: 0 },
+  "key-norm": { policy: Policy.KEY_NORM, dealing: "uniform", parameters: [], taken: 0 },
+  "key-diff": { policy: Policy.KEY_DIFF, dealing: "uniform", parameters: [], taken: 0 },
+  snapkv: { policy: Policy.SNAPKV, dealing: "uniform", parameters: [KERNEL, WINDOW], taken: 1 },
+  pyramidkv: {
+    policy: Policy.SNAPKV,
+    dealing: "pyramid",
+    parameters: [KERNEL, WINDOW, ["beta", 20, 1, 1000]],
+    taken: 1,
+  },
+  adakv: {
+    policy: Policy.SNAPKV,
+    dealing: "adaptive",
+    parameters: [KERNEL, WINDOW, ["safeguard", 0.2, 0, 1]],
+    taken: 1,
+  },
+  tova: { policy: Policy.TOVA, dealing: "uniform", parameters: [], taken: 0 },
+  lagkv: {
+    policy: Policy.LAGKV,
+    dealing: "uniform",
+    parameters: [
+      ["sinks", 4, 0, 65_536],
+      ["lag", 128, 2, 65_536],
+    ],
+    taken: 2,
+  },
+} as const satisfies Record<string, PolicyEntry>;
+
+export type PolicyName = keyof typeof POLICIES;
+export const POLICY_NAMES = Object.keys(POLICIES) as readonly PolicyName[];
+
+export interface PolicySpec {
+  readonly name: PolicyName;
+  readonly policy: Policy;
+  readonly dealing: Dealing;
+  readonly values: ReadonlyMap<string, number>;
+  /** What the engine takes, in its order. */
+  readonly taken: readonly number[];
+  /** Last rows of a prompt whose queries are kept for it. */
+  readonly observeRows: number;
+}
+
+/** "snapkv" or "snapkv:window=32,kernel=7". @throws ThimbleError invalid_option */
+export function parsePolicy(text: unknown): PolicySpec {
+  const [name = "", rest] = typeof text === "string" ? text.split(/:(.*)/s) : [];
+  if (!Object.hasOwn(POLICIES, name)) {
+    throw refuse(`there is no policy ${JSON.stringify(text)}; there are ${POLICY_NAMES.join(", ")}`);
+  }
+  const entry: PolicyEntry = POLICIES[name as PolicyName];
+  const values = new Map(entry.parameters.map(([parameter, usual]) => [parameter as string, usual as number]));
+  for (const piece of rest === undefined ? [] : rest.split(",")) {
+    const [, key = "", number = ""] = /^([\w-]+)=(.+)$/.exec(piece) ?? [];
+    const found = entry.parameters.find(([parameter]) => parameter === key);
+    const known = entry.parameters.map(([parameter]) => parameter).join(", ") || "none";
+    if (found === undefined) throw refuse(`${name} takes no ${JSON.stringify(piece)}; its parameters are ${known}`);
+    const [, usual, least, most] = found;
+    const value = Number(number);
+    const isWhole = Number.isInteger(usual) && most > 1;
+    if (number.trim() === "" || !(value >= least && value <= most) || (isWhole && !Number.isInteger(value))) {
+      throw refuse(
+        `${key} of ${name} is ${number}; it must be ${isWhole ? "an integer" : "a number"} from ${least} to ${most}`,
+      );
+    }
+    values.set(key, value);
+  }
+  const taken = entry.parameters.slice(0, entry.taken).map(([parameter]) => values.get(parameter)!);
+  const observeRows = entry.policy === Policy.SNAPKV ? values.get("window")! : entry.policy === Policy.TOVA ? 1 : 0;
+  return { name: name as PolicyName, policy: entry.policy, dealing: entry.dealing, values, taken, observeRows };
+}
+
+function refuse(message: string): ThimbleError {
+  return new ThimbleError("invalid_option", message, { name: "policy" });
+}
+
+/**
+ * Slots that each KV head of a layer keeps of `n`, when `share` of all may stay.
+ *
+ * Pyramid (https://arxiv.org/abs/2406.02069): from most in the first layer to least in the last, in equal steps, with
+ * most + least = 2 n share and least = n share / beta; where that cannot be, all alike.
+ */
+export function layerBudgets({ dealing, values }: PolicySpec, nLayers: number, n: number, share: number): number[] {
+  const uniform = Math.floor(n * share + 1e-9);
+  if (dealing !== "pyramid") return Array<number>(nLayers).fill(uniform);
+  const window = values.get("window")!;
+  let least = (n * share) / values.get("beta")!;
+  let most = n * share * 2 - least;
+  if (most >= n - window) {
+    most = n - window;
+    least = n * share * 2 - most;
+  }
+  if (!(n >= most && most >= least && least >= window))
+    return Array<number>(nLayers).fill(Math.max(1, Math.round(n * share)));
+  const step = nLayers > 1 ? (most - least) / (nLayers - 1) : 0;
+  return Array.from({ length: nLayers }, (_, layer) => Math.round(most - layer * step));
+}

@@ -1,0 +1,163 @@
+/** Sessions of the embedded model that keep a part of their prompts: what the ledger says, and what is refused. */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import type { ThimbleError } from "../../host/errors.ts";
+import type { Keep, SessionOptions } from "../../host/index.ts";
+import { perplexity } from "../../host/perplexity.ts";
+import { DEFAULT_MODEL, load, randomIds } from "../model/load.ts";
+
+const test = suite("what a session keeps of its prompt");
+
+const greedy = { temperature: 0, ignoreEos: true, maxTokens: 20 } as const;
+const PROMPT = randomIds(200, 4000, 5);
+
+const open = (policy = "snapkv:window=16") => load(DEFAULT_MODEL, { contextLength: 512, policy });
+
+async function refusal(run: () => unknown): Promise<readonly [code: string, subject: string | undefined]> {
+  try {
+    await run();
+    return ["none", undefined];
+  } catch (error) {
+    return [(error as ThimbleError).code, (error as ThimbleError).subject];
+  }
+}
+
+test("a ratio: every head keeps its share; the ledger's spans, heads and bytes are what is missing", async () => {
+  await using model = await open();
+  const session = model.session({ keep: { ratio: 0.5 } });
+  const told: unknown[] = [];
+  session.addEventListener("contextoverflow", (event) => told.push((event as CustomEvent).detail));
+  await session.complete({ ids: PROMPT }, { ...greedy, maxTokens: 0 });
+  const kept = session.kept();
+  const { nLayers, nKvHeads } = model.config;
+  assert.equal(
+    kept.map((heads) => heads.map(({ length }) => length)),
+    Array(nLayers).fill(Array(nKvHeads).fill(100)),
+  );
+  const missing = PROMPT.map((_, p) => kept.flat().filter((head) => !head.includes(p)).length);
+  for (const { first, end, heads, policy, turn } of session.ledger) {
+    assert.equal([policy, turn], ["snapkv", 0]);
+    assert.ok(
+      missing.slice(first, end).every((n) => n > 0),
+      "every token of a span is missing somewhere",
+    );
+    assert.is(heads, Math.max(...missing.slice(first, end)));
+  }
+  assert.is(session.stats.evictedTokens, missing.filter((n) => n > 0).length);
+  const slotBytes = model.stats.plan.page / 32;
+  const bytes = missing.reduce((a, b) => a + b) * slotBytes;
+  assert.ok(
+    Math.abs(session.stats.evictedBytes - bytes) <= session.ledger.length * 40,
+    `${session.stats.evictedBytes}, ${bytes}`,
+  );
+  assert.is(told.length, 1);
+  const { completionIds } = await session.complete({ ids: [7] }, greedy);
+  assert.is(completionIds.length, 20);
+});
+
+test("slots and bytes: no head has more after any prompt's end; sinks and window stay", async () => {
+  await using model = await open("key-diff");
+  const page = model.stats.plan.page * model.config.nLayers * model.config.nKvHeads;
+  for (const keep of [{ slots: 128 }, { bytes: 4 * page + page / 2 }] as Keep[]) {
+    const session = model.session({ keep, sinks: 5, window: 40 });
+    for (const [at, end] of [
+      [0, 150],
+      [150, 170],
+      [170, 200],
+    ] as const) {
+      await session.complete({ ids: PROMPT.slice(at, end) }, { ...greedy, maxTokens: 0 });
+      for (const head of session.kept().flat()) {
+        assert.ok(head.length <= 128);
+        assert.equal(head.slice(0, 5), [0, 1, 2, 3, 4]);
+        assert.equal(
+          head.slice(-40),
+          Array.from({ length: 40 }, (_, i) => end - 40 + i),
+        );
+      }
+    }
+    session.close();
+  }
+});
+
+test("the same tokens for the same turns: in chunks of any size, paused, forked, and after a turn that was left", async () => {
+  const run = async (chunk: number, way: "whole" | "paused" | "forked" | "left"): Promise<readonly number[]> => {
+    await using model = await load(DEFAULT_MODEL, {
+      contextLength: 512,
+      chunk,
+      policy: "snapkv:window=40",
+      keys: "q4",
+      values: "q4",
+    });
+    let session = model.session({ keep: { ratio: 0.4 } });
+    if (way === "left") for await (const _ of session.generate({ ids: PROMPT }, greedy)) break;
+    let result = await session.complete({ ids: PROMPT }, { ...greedy, ...(way === "paused" ? { cpuMs: 1 } : {}) });
+    while (session.isPaused) {
+      const rest = session.resume({ ...greedy, cpuMs: 1 });
+      for await (const _ of rest);
+      result = await rest.result;
+    }
+    if (way === "forked") session = session.fork();
+    const next = await session.complete({ ids: [9, 8, 7] }, greedy);
+    return [...result.completionIds, ...next.completionIds];
+  };
+  const expected = await run(64, "whole");
+  for (const [chunk, way] of [
+    [1, "whole"],
+    [7, "paused"],
+    [64, "forked"],
+    [33, "left"],
+  ] as const) {
+    assert.equal(await run(chunk, way), expected, `${chunk}, ${way}`);
+  }
+});
+
+test("a conversation that goes on past the context evicts besides: pages of what was kept, oldest first", async () => {
+  await using model = await load(DEFAULT_MODEL, { contextLength: 192, policy: "key-diff" });
+  const session = model.session({ keep: { ratio: 0.5 }, overflow: "evict", sinks: 32, window: 64 });
+  await session.complete({ ids: PROMPT.slice(0, 180) }, { ...greedy, maxTokens: 300 });
+  assert.equal([...new Set(session.ledger.map(({ policy }) => policy))], ["key-diff", "streaming"]);
+  for (const head of session.kept().flat()) {
+    assert.ok(head.length <= 192);
+    assert.ok(head.every((position, i) => i === 0 || head[i - 1]! < position));
+  }
+});
+
+test("perplexity of what follows a prompt: near that of a whole cache, and not it", async () => {
+  await using model = await open("key-norm");
+  const whole = await perplexity(model, PROMPT, { from: 150 });
+  const [none, half] = [
+    await perplexity(model, PROMPT, { from: 150, keep: { ratio: 0 } }),
+    await perplexity(model, PROMPT, { from: 150, keep: { ratio: 0.5 } }),
+  ];
+  assert.equal(none.nll, whole.nll);
+  assert.is(half.nll[0], whole.nll[0], "the first is the prompt's own");
+  assert.not.equal(half.nll, whole.nll);
+  assert.is(half.nll.length, whole.nll.length);
+});
+
+test("refused by name, before anything is computed", async () => {
+  assert.equal(await refusal(() => open("nonsense")), ["invalid_option", "policy"]);
+  await using plain = await load(DEFAULT_MODEL, { contextLength: 128 });
+  assert.equal(await refusal(() => plain.session({ keep: { ratio: 0.5 } })), ["invalid_option", "policy"]);
+  await using model = await open();
+  const wrong: SessionOptions[] = [
+    ...[
+      { ratio: 1 },
+      { ratio: -0.1 },
+      { ratio: Number.NaN },
+      {},
+      { ratio: 0.5, slots: 200 },
+      { slots: 100 },
+      { slots: 200.5 },
+    ].map((keep) => ({ keep })),
+    ...[{ bytes: 1000 }, { bytes: 0.5 }].map((keep) => ({ keep })),
+    { keep: { slots: 200 }, sinks: 100, window: 100 },
+  ];
+  for (const options of wrong) {
+    const [code, subject] = await refusal(() => model.session(options));
+    assert.is(code, "invalid_option");
+    assert.match(subject!, /^keep/);
+  }
+});
+
+test.run();

@@ -1,0 +1,354 @@
+/**
+ * What stays at the end of a prompt, on small random llamas with f32 pages: scores and choices of every policy against its
+ * formula in f64, what is computed afterwards against a forward pass that sees only what stayed, and bits against themselves.
+ */
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { Status } from "../../assembly/memory/status.ts";
+import type { LoadOptions } from "../../host/load-engine.ts";
+import type { Model } from "../../host/model.ts";
+import { layerBudgets, parsePolicy } from "../../host/policy.ts";
+import { evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
+import { report } from "../kernel/compare.ts";
+import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
+import { keyDiff64, keyNorm64, lagKv64, type Rows, snapKv64, tova64 } from "../oracle/policies.ts";
+import { randomIds, sameBits } from "./load.ts";
+import { distance, openRandom, randomWeights } from "./random-llama.ts";
+
+const test = suite("prompt's end");
+
+const SHAPE: DecoderShape = {
+  nLayers: 2,
+  hiddenDim: 64,
+  ffnDim: 96,
+  vocabSize: 40,
+  nHeads: 6,
+  sourceKvHeads: 2,
+  nKvHeads: 2,
+  keyDim: 16,
+  valueDim: 16,
+  grouping: "even",
+  window: 0,
+};
+const GROUP = SHAPE.nHeads / SHAPE.nKvHeads;
+const HEADS = SHAPE.nLayers * SHAPE.nKvHeads;
+const WEIGHTS = randomWeights(SHAPE, 21);
+const IDS = randomIds(170, SHAPE.vocabSize, 8);
+const PROMPT = 140;
+const HALF: PromptRule = { keep: { share: 0.5 }, sinks: 0, window: 0 };
+const EXACT = { contextLength: 224, keys: "f32", values: "f32" } as const;
+
+const POLICIES = [
+  "streaming",
+  "key-norm",
+  "key-diff",
+  "snapkv:window=16,kernel=5",
+  "pyramidkv:window=8,kernel=3,beta=4",
+  "adakv:window=16,safeguard=0.3",
+  "tova",
+  "lagkv:sinks=3,lag=20",
+];
+
+const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
+  openRandom(SHAPE, WEIGHTS, { ...options, policy });
+
+/** Tokens [from, to) into a session in chunks; logits of the last one. */
+function feed(model: Model, session: number, from: number, to: number, chunk = 64, ids = IDS): Float32Array {
+  for (let at = from; at < to; at += chunk) {
+    const rows = ids.slice(at, Math.min(to, at + chunk)).map((input, i) => ({ session, input, position: at + i }));
+    model.forward(rows.map((row, i) => ({ ...row, logits: i === rows.length - 1 })));
+  }
+  return model.engine.logits(0).slice();
+}
+
+/** A session whose prompt has ended. */
+function prompted(model: Model, rule: PromptRule = HALF, chunk = 64): number {
+  const session = model.engine.openSession();
+  model.engine.runtime.exports.observeRows(session, PROMPT - observedRows(model.engine));
+  feed(model, session, 0, PROMPT, chunk);
+  evictPrompt(model.engine, session, rule);
+  return session;
+}
+
+interface Scored {
+  readonly queries: readonly Rows[];
+  readonly keys: Rows;
+  readonly values: Rows;
+}
+
+/** Queries of its group, keys and values of every KV head, by layer, in f64. */
+function scoredLayers(): Scored[][] {
+  const { inputs } = decode(SHAPE, WEIGHTS, IDS.slice(0, PROMPT));
+  return Array.from({ length: SHAPE.nLayers }, (_, layer) => {
+    const { queries, keys, values } = projected(SHAPE, WEIGHTS, inputs, layer);
+    return keys.map((rows, kv): Scored => {
+      return { queries: queries.slice(kv * GROUP, (kv + 1) * GROUP), keys: rows, values: values[kv]! };
+    });
+  });
+}
+
+/** False unless every slot that stayed scores as high as every one that went, up to rounding. */
+function isChoice(kept: Uint32Array, scores: readonly number[]): boolean {
+  const stays = new Set(kept);
+  const finite = scores.filter(Number.isFinite);
+  const slack = 1e-5 * (Math.max(...finite) - Math.min(...finite));
+  const lowest = Math.min(...scores.filter((_, j) => stays.has(j)));
+  return stays.size === PROMPT / 2 && scores.every((score, j) => stays.has(j) || score <= lowest + slack);
+}
+
+/** The formula of each policy, and others like it that it is not: the slots that stay must tell them apart. */
+const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]) => number[])[]> = {
+  streaming: [
+    ({ keys }) => keys.map((_, j) => (j < 4 ? Number.POSITIVE_INFINITY : j)),
+    ({ keys }) => keys.map((_, j) => j), // no sinks
+  ],
+  "key-norm": [({ keys }) => keyNorm64(keys), ({ keys }) => keyNorm64(keys).map((x) => -x)],
+  "key-diff": [
+    ({ keys }) => keyDiff64(keys),
+    ({ keys }) => keyDiff64(keys, false),
+    ({ keys }) => keyDiff64(keys).map((x) => -x),
+  ],
+  "lagkv:sinks=3,lag=20": [
+    ({ keys, values }) => lagKv64(keys, values, 3, 20),
+    ({ keys }) => lagKv64(keys, keys, 3, 20), // keys alone
+    ({ values }) => lagKv64(values, values, 3, 20), // values alone
+    ({ keys, values }) => lagKv64(keys, values, 3, 16),
+  ],
+  "snapkv:window=16,kernel=5": [
+    ({ queries, keys }) =>
+      snapKv64(
+        queries.map((rows) => rows.slice(-16)),
+        keys,
+        5,
+      ),
+    ({ queries, keys }) =>
+      snapKv64(
+        queries.map((rows) => rows.slice(-16)),
+        keys,
+        1,
+      ), // not smoothed
+    ({ queries, keys }) =>
+      snapKv64(
+        queries.map((rows) => rows.slice(-4)),
+        keys,
+        5,
+      ), // another window
+    ({ queries, keys }) =>
+      snapKv64(
+        queries.slice(0, 1).map((rows) => rows.slice(-16)),
+        keys,
+        5,
+      ), // one head of the group
+  ],
+  tova: [
+    (_, layer) =>
+      tova64(
+        layer.map(({ queries }) => queries.map((rows) => rows.at(-1)!)),
+        layer.map(({ keys }) => keys),
+      ),
+    (_, layer) =>
+      tova64(
+        layer.map(({ queries }) => queries.map((rows) => rows.at(-2)!)),
+        layer.map(({ keys }) => keys),
+      ),
+    ({ queries, keys }) => tova64([queries.map((rows) => rows.at(-1)!)], [keys]), // the head's own group only
+  ],
+};
+
+test("the slots that stay are those of the formula, in every head; formulas with a term less or another choose others", async () => {
+  const layers = scoredLayers();
+  for (const [policy, [formula, ...others]] of Object.entries(FORMULAS)) {
+    const model = await open(policy);
+    const kept = heldPositions(model.engine, prompted(model));
+    const agree = (of: (head: Scored, layer: readonly Scored[]) => number[]): number =>
+      kept.filter((positions, i) => {
+        const layer = layers[Math.floor(i / SHAPE.nKvHeads)]!;
+        return isChoice(positions, of(layer[i % SHAPE.nKvHeads]!, layer));
+      }).length;
+    assert.is(agree(formula!), HEADS, policy);
+    for (const [i, other] of others.entries()) assert.ok(agree(other) < HEADS, `${policy} is not formula ${i + 1}`);
+    await model.close();
+  }
+});
+
+test("adaptive budgets: the highest scores of all heads of a layer; each head at least its safeguard's share", async () => {
+  const layers = scoredLayers();
+  const keptOf = async (safeguard: number): Promise<Uint32Array[]> => {
+    const model = await open(`adakv:window=16,safeguard=${safeguard}`);
+    return heldPositions(model.engine, prompted(model));
+  };
+  const [free, guarded] = await Promise.all([keptOf(0), keptOf(0.99)]);
+  for (const [i, layer] of layers.entries()) {
+    const sets = free.slice(2 * i, 2 * i + 2).map((positions) => new Set(positions));
+    assert.is(sets[0]!.size + sets[1]!.size, PROMPT, "the layer's budget");
+    const scores = layer.map(({ queries, keys }) =>
+      snapKv64(
+        queries.map((rows) => rows.slice(-16)),
+        keys,
+        5,
+      ),
+    );
+    const stays = scores.flatMap((of, kv) => of.filter((_, j) => sets[kv]!.has(j)));
+    const goes = scores.flatMap((of, kv) => of.filter((_, j) => !sets[kv]!.has(j)));
+    assert.ok(Math.max(...goes) <= Math.min(...stays) + 1e-7, `layer ${i}`);
+  }
+  assert.ok(
+    free.some(({ length }) => length !== PROMPT / 2),
+    "not the same for all",
+  );
+  for (const { length } of guarded) assert.ok(length >= Math.floor(0.99 * (PROMPT / 2)), `${length}`);
+});
+
+test("what follows a prompt's end is what a model computes that sees only what stayed, at the old positions", async () => {
+  for (const policy of POLICIES) {
+    for (const kvRotation of policy === "tova" ? [false, true] : [false]) {
+      const model = await open(policy, { ...EXACT, kvRotation });
+      const session = prompted(model);
+      const kept = heldPositions(model.engine, session);
+      const sum = kept.reduce((total, { length }) => total + length, 0);
+      if (!policy.startsWith("pyramid")) assert.is(sum, (HEADS * PROMPT) / 2, policy);
+      const all = (t: number) => Array.from({ length: t + 1 }, (_, j) => j);
+      const after = (t: number) => Array.from({ length: t + 1 - PROMPT }, (_, j) => PROMPT + j);
+      const visible = (t: number, layer: number, kv: number): number[] =>
+        t < PROMPT ? all(t) : [...kept[layer * SHAPE.nKvHeads + kv]!, ...after(t)];
+      const expected = decode(SHAPE, WEIGHTS, IDS, { visible, byPlace: false }).logits;
+      for (const t of [PROMPT, 150, 169]) {
+        const logits = feed(model, session, model.engine.runtime.exports.sessionLength(session), t + 1, 7);
+        const error = distance(logits, expected[t]!);
+        report(`${policy}, token ${t}`, error, "standard deviations");
+        assert.ok(error <= 2e-4, `${policy}, token ${t}: ${error} standard deviations`);
+      }
+      model.engine.runtime.exports.sessionClose(session);
+      const { exports } = model.engine.runtime;
+      assert.is(exports.poolFreePages(), exports.poolPages());
+      await model.close();
+    }
+  }
+});
+
+test("chunks, a fork, a second prompt's end: the same bits for the same events, in every form of pages", async () => {
+  for (const [keys, values] of [
+    ["f32", "f32"],
+    ["q8", "q8"],
+    ["q8", "q4"],
+    ["q4", "q4"],
+    ["q3", "q4"],
+  ] as const) {
+    const options = { contextLength: 224, keys, values, kvWindow: 32, kvSinks: 32 };
+    for (const policy of ["key-diff", "adakv:window=16", "snapkv:window=16"]) {
+      const model = await open(policy, options);
+      const { exports } = model.engine.runtime;
+      const run = (chunk: number, forks: boolean): Float32Array => {
+        let session = prompted(model, HALF, chunk);
+        feed(model, session, PROMPT, 150, chunk);
+        if (forks) {
+          const fork = model.engine.forkSession(session);
+          exports.sessionClose(session);
+          session = fork;
+        }
+        exports.observeRows(session, 160 - Math.min(10, observedRows(model.engine)));
+        feed(model, session, 150, 160, chunk);
+        evictPrompt(model.engine, session, HALF);
+        const logits = feed(model, session, 160, 170, chunk);
+        exports.sessionClose(session);
+        assert.is(exports.poolFreePages(), exports.poolPages(), "no page is lost");
+        return logits;
+      };
+      const whole = run(64, false);
+      assert.ok(whole.every(Number.isFinite));
+      for (const [chunk, forks] of [
+        [1, false],
+        [7, true],
+      ] as const) {
+        assert.ok(sameBits(run(chunk, forks), whole), `${keys}:${values}, ${policy}, chunk ${chunk}`);
+      }
+      await model.close();
+    }
+  }
+});
+
+test("a fork keeps what its parent gives up, and pages of both are counted", async () => {
+  const model = await open("key-norm", { contextLength: 224, keys: "q4", values: "q4" });
+  const { exports } = model.engine.runtime;
+  const parent = model.engine.openSession();
+  feed(model, parent, 0, PROMPT);
+  const fork = model.engine.forkSession(parent);
+  const alone = feed(model, fork, PROMPT, 150);
+  evictPrompt(model.engine, parent, HALF);
+  const second = model.engine.forkSession(parent);
+  feed(model, parent, PROMPT, 170);
+  const other = model.engine.openSession();
+  feed(model, other, 0, PROMPT);
+  assert.ok(sameBits(feed(model, other, PROMPT, 150), alone));
+  for (const session of [parent, fork, second, other]) exports.sessionClose(session);
+  assert.is(exports.poolFreePages(), exports.poolPages());
+  await model.close();
+});
+
+test("sinks, window and pins stay, whatever the policy says of them", async () => {
+  for (const policy of POLICIES) {
+    const model = await open(policy);
+    const { engine } = model;
+    const session = engine.openSession();
+    assert.is(engine.runtime.exports.sessionPin(session, 60, 67), Status.OK);
+    engine.runtime.exports.observeRows(session, PROMPT - observedRows(engine));
+    feed(model, session, 0, PROMPT);
+    evictPrompt(engine, session, { keep: { slots: 50 }, sinks: 6, window: 9 });
+    const must = [0, 1, 2, 3, 4, 5, 60, 61, 62, 63, 64, 65, 66, ...Array.from({ length: 9 }, (_, i) => PROMPT - 9 + i)];
+    for (const positions of heldPositions(engine, session)) {
+      for (const position of must) assert.ok(positions.includes(position), `${policy}: ${position}`);
+      assert.ok(
+        positions.every((position, i) => i === 0 || positions[i - 1]! < position),
+        "in order",
+      );
+    }
+    await model.close();
+  }
+});
+
+test("the pyramid's budgets: kvpress's numbers, their mean the uniform one; where it cannot be, all alike", () => {
+  const spec = parsePolicy("pyramidkv");
+  const budgets = layerBudgets(spec, 30, 1024, 0.5);
+  assert.equal([budgets[0], budgets[15], budgets[29]], [960, 497, 64]);
+  assert.ok(Math.abs(budgets.reduce((a, b) => a + b, 0) / 30 - 512) < 1);
+  assert.equal(layerBudgets(spec, 4, 100, 0.5), [50, 50, 50, 50]);
+  assert.equal(layerBudgets(parsePolicy("snapkv"), 3, 1001, 0.3), [300, 300, 300]);
+});
+
+test("policies by name: parameters within their bounds; anything else is refused by name", () => {
+  assert.equal(
+    [...parsePolicy("snapkv:kernel=7,window=32").values],
+    [
+      ["kernel", 7],
+      ["window", 32],
+    ],
+  );
+  assert.equal(parsePolicy("lagkv:lag=64").taken, [4, 64]);
+  for (const text of [
+    "",
+    "snap",
+    "snapkv:",
+    "snapkv:window",
+    "snapkv:window=",
+    "snapkv:window=0",
+    "snapkv:window=1.5",
+    "snapkv:x=1",
+    "adakv:safeguard=2",
+    "toString",
+    "tova:window=1",
+    7,
+    null,
+  ]) {
+    try {
+      parsePolicy(text);
+      assert.unreachable(String(text));
+    } catch (error) {
+      assert.equal(
+        [(error as { code: string }).code, (error as { subject: string }).subject],
+        ["invalid_option", "policy"],
+      );
+    }
+  }
+});
+
+test.run();

@@ -1,0 +1,81 @@
+/**
+ * The policies' formulas in f64, from keys, values and queries of one layer; kvpress is the reference. Higher is kept.
+ * @module
+ */
+
+export type Rows = readonly (readonly number[])[];
+
+const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+const norm = (a: readonly number[]): number => Math.sqrt(dot(a, a));
+const mean = (a: readonly number[]): number => a.reduce((sum, x) => sum + x, 0) / a.length;
+
+export const keyNorm64 = (keys: Rows): number[] => keys.map((key) => -norm(key));
+
+/** @param unit - false: the anchor is the mean of the keys themselves, which KeyDiff does not take */
+export function keyDiff64(keys: Rows, unit = true): number[] {
+  const anchor = keys[0]!.map((_, d) => mean(keys.map((key) => key[d]! / (unit ? norm(key) : 1))));
+  return keys.map((key) => -dot(key, anchor) / (norm(key) * norm(anchor)));
+}
+
+/** Attention of the last rows' queries (of one head) to all keys, causal: [rows][keys]. */
+export function windowAttention64(queries: Rows, keys: Rows): number[][] {
+  return queries.map((q, r) => {
+    const end = keys.length - (queries.length - 1 - r);
+    const scores = keys.slice(0, end).map((key) => dot(q, key) / Math.sqrt(q.length));
+    const highest = Math.max(...scores);
+    const weights = scores.map((score) => Math.exp(score - highest));
+    const sum = weights.reduce((a, b) => a + b, 0);
+    return keys.map((_, j) => (j < end ? weights[j]! / sum : 0));
+  });
+}
+
+/** @param heads - queries of each head of the group */
+export function snapKv64(heads: readonly Rows[], keys: Rows, kernel: number): number[] {
+  const rows = heads[0]!.length;
+  const n = keys.length - rows;
+  const attention = heads.flatMap((queries) => windowAttention64(queries, keys));
+  const summed = keys.map((_, j) => (j < n ? mean(attention.map((weights) => weights[j]!)) : 0));
+  return keys.map((_, j) => {
+    if (j >= n) return Number.POSITIVE_INFINITY;
+    let sum = 0;
+    for (let i = j - Math.floor(kernel / 2); i <= j + Math.floor(kernel / 2); ++i)
+      sum += i >= 0 && i < n ? summed[i]! : 0;
+    return sum / kernel;
+  });
+}
+
+/** @param groups - newest query of each head, by KV head; keys by KV head */
+export function tova64(groups: readonly Rows[], keys: readonly Rows[]): number[] {
+  const attention = groups.flatMap((queries, kv) => queries.map((q) => windowAttention64([q], keys[kv]!)[0]!));
+  const last = keys[0]!.length - 1;
+  return keys[0]!.map((_, j) =>
+    j === last ? Number.POSITIVE_INFINITY : mean(attention.map((weights) => weights[j]!)),
+  );
+}
+
+export function lagKv64(keys: Rows, values: Rows, sinks: number, lag: number): number[] {
+  const n = keys.length;
+  if (n < sinks + 2 * lag) return keys.map((_, j) => (j < sinks ? 1 : (j - sinks) / (n - sinks)));
+  const scores = new Array<number>(n).fill(1);
+  const partitions = Math.floor((n - sinks) / lag);
+  for (let p = 0; p + 1 < partitions; ++p) {
+    const first = sinks + p * lag;
+    const parts = [keys, values].map((rows) => {
+      const next = rows.slice(first + lag, first + 2 * lag);
+      const [low, high] = [Math.min, Math.max].map((pick) =>
+        next[0]!.map((_, d) => pick(...next.map((row) => row[d]!))),
+      );
+      const deviations = rows.slice(first, first + lag).map((row) => {
+        const y = row.map((x, d) => (x - low![d]!) / (high![d]! - low![d]!));
+        return Math.sqrt(y.reduce((sum, x) => sum + (x - mean(y)) ** 2, 0) / (y.length - 1));
+      });
+      const exps = deviations.map(Math.exp);
+      return exps.map((x) => x / exps.reduce((a, b) => a + b, 0));
+    });
+    const both = parts[0]!.map((x, j) => (x + parts[1]![j]!) / 2);
+    both.forEach((x, j) => {
+      scores[first + j] = both.filter((y, i) => y < x || (y === x && i < j)).length / lag;
+    });
+  }
+  return scores;
+}
