@@ -24,6 +24,7 @@ export {
   sessionPages,
   sessionPagesNeeded,
 } from "./cache/session";
+export { checksum } from "./kernels/checksum";
 export { log64 } from "./kernels/double";
 export { expWeights, logSumExp } from "./kernels/log-sum-exp";
 export { dequantizeRow, packRows, unpackRow } from "./kernels/pack";

@@ -3,7 +3,9 @@
  * means, cut back and filled again as turns need it, so an aborted turn leaves the session as it was.
  * @module
  */
+import type { SavedCapsule } from "./capsule/known-links.ts";
 import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
+import type { Totals } from "./capsule/state.ts";
 import type { ChatMessage } from "./chat.ts";
 import { ThimbleError } from "./errors.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
@@ -50,12 +52,15 @@ export interface SessionState {
   readonly tokens: readonly number[];
   readonly messages: readonly ChatMessage[];
   readonly pending: PendingTurn | undefined;
+  readonly totals?: Totals | undefined;
 }
 
 /** A paused turn and the conversation it belongs to: plain data. */
 export interface PendingTurn extends Resolved {
   readonly paused: PausedTurn;
 }
+
+const NOTHING: Totals = { promptTokens: 0, reusedTokens: 0, completionTokens: 0, prefillMs: 0, decodeMs: 0 };
 
 export class Session implements AsyncDisposable {
   readonly model: Model;
@@ -64,7 +69,7 @@ export class Session implements AsyncDisposable {
   #tokens: readonly number[] = [];
   #messages: readonly ChatMessage[] = [];
   #pending: PendingTurn | undefined;
-  #totals = { promptTokens: 0, reusedTokens: 0, completionTokens: 0, prefillMs: 0, decodeMs: 0 };
+  #totals: Totals;
 
   /** Use `model.session()`, or `fork`. */
   constructor(model: Model, onClose: () => void, from?: SessionState) {
@@ -74,6 +79,7 @@ export class Session implements AsyncDisposable {
     this.#tokens = from?.tokens ?? [];
     this.#messages = from?.messages ?? [];
     this.#pending = from?.pending;
+    this.#totals = from?.totals ?? NOTHING;
   }
 
   /** All tokens of the finished turns. */
@@ -209,14 +215,20 @@ export class Session implements AsyncDisposable {
     return { ids: [...this.tokens, ...(needsBos ? [tokenizer.bosId!] : []), ...tokenizer.encode(given.text)] };
   }
 
+  /** The capsule that the session was last saved as, once its stream was read to the end, or was restored from. */
+  get saved(): SavedCapsule | undefined {
+    return this.#session.known.saved;
+  }
+
   /**
    * The session as a capsule: `model.restore` goes on with it, here or elsewhere, with the same bits (docs/capsule.md).
-   * Until the stream has been read or cancelled no turn can begin.
+   * With `since: session.saved?.id` it holds what has changed since then; restoring takes both. Until the stream has been
+   * read or cancelled no turn can begin.
    * @throws ThimbleError closed, busy, invalid_option; the stream: closed, capsule_key, unsupported_runtime
    */
   save(options: SaveOptions = {}): ReadableStream<Uint8Array> {
     const { engine, header, stats } = this.model;
-    const conversation = { messages: this.#messages, pending: this.#pending };
+    const conversation = { messages: this.#messages, pending: this.#pending, totals: this.#totals };
     return saveCapsule({ engine, header, activations: stats.activations }, this.#session, conversation, options);
   }
 }

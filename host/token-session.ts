@@ -4,6 +4,7 @@
  * length.
  * @module
  */
+import { KnownLinks } from "./capsule/known-links.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { checkChoice, checkInteger } from "./options.ts";
@@ -19,6 +20,8 @@ export interface HeldSession {
   /** Tokens whose keys and values are in the cache, and all tokens of the finished turns. */
   readonly cached: readonly number[];
   readonly tokens: readonly number[];
+  /** Capsules that it could continue. */
+  readonly known: KnownLinks;
   /** @throws ThimbleError closed */
   check(): void;
   /** Turns may begin again. */
@@ -26,6 +29,8 @@ export interface HeldSession {
 }
 
 export class TokenSession {
+  /** Capsules that it was saved as or made from. */
+  readonly known: KnownLinks;
   readonly #engine: Engine;
   readonly #host: Pick<Platform, "pause" | "now">;
   readonly #address: number;
@@ -37,7 +42,13 @@ export class TokenSession {
   #closed = false;
 
   /** @throws ThimbleError out_of_memory */
-  constructor(engine: Engine, host: Pick<Platform, "pause" | "now">, address = engine.openSession()) {
+  constructor(
+    engine: Engine,
+    host: Pick<Platform, "pause" | "now">,
+    address = engine.openSession(),
+    known = new KnownLinks(),
+  ) {
+    this.known = known;
     this.#engine = engine;
     this.#host = host;
     this.#address = address;
@@ -50,7 +61,7 @@ export class TokenSession {
   fork(): TokenSession {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
-    const copy = new TokenSession(this.#engine, this.#host, this.#engine.forkSession(this.#address));
+    const copy = new TokenSession(this.#engine, this.#host, this.#engine.forkSession(this.#address), this.known.copy());
     copy.#cached.push(...this.#cached);
     copy.#tokens = this.#tokens;
     copy.#paused = this.#paused;
@@ -177,6 +188,20 @@ export class TokenSession {
     }
   }
 
+  /**
+   * Fills the cache with `ids` and their keys and values, which a turn that begins with them finds there; no turn of its own.
+   * @throws ThimbleError as `generate`
+   */
+  async prefill(
+    ids: readonly number[],
+    vocabulary: Vocabulary,
+    options: Pick<TokenOptions, "signal" | "onPrefill"> = {},
+  ): Promise<void> {
+    const tokens = this.#tokens;
+    for await (const _ of this.generate(ids, vocabulary, { ...options, maxTokens: 0 }));
+    this.#tokens = tokens;
+  }
+
   /** Keeps the first `length` tokens of the cache at most. @throws ThimbleError busy, closed */
   trim(length: number): void {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
@@ -249,6 +274,7 @@ export class TokenSession {
       address: this.#address,
       cached: [...this.#cached],
       tokens: this.#tokens,
+      known: this.known,
       check: () => this.#check(undefined),
       release: () => {
         if (isHeld) this.#busy = false;
@@ -262,9 +288,9 @@ export class TokenSession {
     engine: Engine,
     host: Pick<Platform, "pause" | "now">,
     address: number,
-    state: Pick<HeldSession, "cached" | "tokens"> & { readonly paused: PausedTurn | undefined },
+    state: Pick<HeldSession, "cached" | "tokens" | "known"> & { readonly paused: PausedTurn | undefined },
   ): TokenSession {
-    const session = new TokenSession(engine, host, address);
+    const session = new TokenSession(engine, host, address, state.known);
     for (const id of state.cached) session.#cached.push(id);
     session.#tokens = state.tokens;
     session.#paused = state.paused;
