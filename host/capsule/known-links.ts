@@ -33,7 +33,16 @@ export class KnownLinks {
 
   /** The newest of the session's own. */
   get saved(): SavedCapsule | undefined {
-    const last = this.#links.filter(({ isOwn }) => isOwn).pop();
+    return this.#newest(true);
+  }
+
+  /** The pack that it began with. */
+  get pack(): SavedCapsule | undefined {
+    return this.#newest(false);
+  }
+
+  #newest(isOwn: boolean): SavedCapsule | undefined {
+    const last = this.#links.filter((link) => link.isOwn === isOwn).pop();
     return last && { id: toHex(last.id), links: last.links };
   }
 
