@@ -54,7 +54,8 @@ test("raw texts and ids; a conversation begins anew with it", async () => {
     input: `${PROMPT}\n/reset\n${PROMPT}\n`,
   });
   assert.is(code, 0);
-  const [first, second] = stdout.trim().split("\n\n").length > 1 ? stdout.trim().split("\n\n") : stdout.trim().split("\n");
+  const [first, second] =
+    stdout.trim().split("\n\n").length > 1 ? stdout.trim().split("\n\n") : stdout.trim().split("\n");
   assert.ok(first !== undefined && first.length > 0);
   assert.is(second, first);
 });
@@ -65,7 +66,11 @@ test("what does not fit is said, with the file", async () => {
   bytes[bytes.length >> 1]! ^= 4;
   await writeFile(at("flipped.pack"), bytes);
   const cases: readonly (readonly [string[], number, RegExp])[] = [
-    [["run", PROMPT, "--pack", at("a.pack"), "--keys", "q4"], 1, /capsule_mismatch: .*a\.pack: .*keys: "q8".*keys: "q4"/],
+    [
+      ["run", PROMPT, "--pack", at("a.pack"), "--keys", "q4"],
+      1,
+      /capsule_mismatch: .*a\.pack: .*keys: "q8".*keys: "q4"/,
+    ],
     [["run", PROMPT, "--pack", at("cut.pack")], 1, /capsule_malformed: .*cut\.pack: /],
     [["run", PROMPT, "--pack", at("flipped.pack")], 1, /capsule_malformed: /],
     [["run", PROMPT, "--pack", at("none.pack")], 1, /source_unreadable: .*none\.pack: there is no such file/],
