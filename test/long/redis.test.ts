@@ -52,13 +52,15 @@ function answers(): Promise<boolean> {
 function open(options: object): Storage {
   const driver = redisDriver({ path: socket, maxRetriesPerRequest: 1, ...options } as never);
   // Lost connections show in what is asked of the store.
-  (driver.getInstance?.() as { on(event: "error", listener: () => void): void }).on("error", () => {});
+  const client = driver.getInstance?.() as { on(event: "error", listener: () => void): void } | undefined;
+  client?.on("error", () => {});
   return createStorage({ driver });
 }
 
 if (server === undefined) {
   console.log("\n  NOT RUN: Redis. There is no redis-server (Debian package redis-server).\n");
-  if (process.env.CI !== undefined) test("Redis is installed where CI is set", () => assert.unreachable("no redis-server"));
+  if (process.env.CI !== undefined)
+    test("Redis is installed where CI is set", () => assert.unreachable("no redis-server"));
 } else {
   test("on a real Redis: put, get, replace, continue, list, delete; keys beside it stay", async () => {
     const child = await serve();
