@@ -26,6 +26,7 @@ export {
   sessionPagesNeeded,
   sessionSlots,
 } from "./cache/session";
+export { checksum } from "./kernels/checksum";
 export { log64 } from "./kernels/double";
 export { expWeights, logSumExp } from "./kernels/log-sum-exp";
 export { dequantizeRow, packRows, unpackRow } from "./kernels/pack";

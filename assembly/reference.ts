@@ -6,6 +6,7 @@ export { writeSlot } from "./cache/page";
 export * from "./index";
 export { addRow, addRowRef, addScaled, addScaledRef } from "./kernels/add";
 export { attend, attendRef, attendScratch } from "./kernels/attend";
+export { checksumRef } from "./kernels/checksum";
 export { cosSin64, exp64 } from "./kernels/double";
 export { expRow, expRowRef } from "./kernels/exp";
 export { brainToFloat, floatToHalf, halfToFloat, roundToHalf } from "./kernels/f16";

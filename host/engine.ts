@@ -10,6 +10,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
 import type { Runtime } from "./runtime.ts";
+import type { WeightRegion } from "./weights.ts";
 
 /** One row of a `forward` call. */
 export interface RowRequest {
@@ -34,6 +35,8 @@ export class Engine {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
   readonly sizes: RunSizes;
+  /** Where the packed weights lie, in the file's order; once they are loaded. */
+  weights: readonly WeightRegion[] = [];
   readonly #limit: EngineLimit | undefined;
   /** Bytes that may still be taken under the limit. */
   readonly #room: () => number;

@@ -83,6 +83,8 @@ export interface EngineExports {
   headPage(session: number, head: number, index: number): number;
   pageSize(page: number): number;
   pageBroken(page: number): number | boolean;
+  /** 64 bits (low, high) over n words into `out`; seed is a u32. */
+  checksum(out: number, x: number, n: number, seed: number): void;
   setPageBroken(page: number, broken: boolean): void;
   sessionAdopt(session: number, length: number): Status;
   headAdopt(session: number, head: number, base: number, keySquares: number, closedSquares: number): Status;

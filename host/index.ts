@@ -6,6 +6,7 @@
 export type { MemoryPlan } from "./budget.ts";
 export type { ByteSize } from "./byte-size.ts";
 export type { CapsuleSource } from "./capsule/byte-reader.ts";
+export type { SavedCapsule } from "./capsule/known-links.ts";
 export type { RestoreOptions } from "./capsule/restore.ts";
 export type { SaveOptions } from "./capsule/save.ts";
 export type { CapsuleKey } from "./capsule/seal.ts";
@@ -21,6 +22,7 @@ export type { LedgerEntry } from "./ledger.ts";
 export type { LoadOptions } from "./load-engine.ts";
 export { loadFrom, type Model, type ModelStats } from "./model.ts";
 export type { LayerConfig, ModelConfig } from "./model-config.ts";
+export type { Pack, PackOptions, PackPrompt } from "./pack.ts";
 export { type PerplexityOptions, type PerplexityResult, perplexity } from "./perplexity.ts";
 export { LADDER, type Plan, type PlannedLoad, type PlanOptions, type Rung } from "./plan.ts";
 export { plan, planFrom, type SourcePlanOptions } from "./plan-source.ts";

@@ -15,7 +15,7 @@ import { createRuntime } from "./runtime.ts";
 import type { ByteSource } from "./source.ts";
 import type { VariantChoice } from "./variant.ts";
 import type { ActivationMode } from "./weight-form.ts";
-import { checkTypes, type LoadProgress, loadWeights } from "./weights.ts";
+import { checkTypes, type LoadProgress, loadWeights, type WeightRegion } from "./weights.ts";
 
 export interface LoadOptions extends PlanOptions {
   /** Build of the WebAssembly module; "auto" takes the fastest that runs here. All give the same bits. */
@@ -80,8 +80,10 @@ export async function loadDescribed(
   const plan = planMemory(header, architecture, activations, sizes);
   const engine = new Engine(runtime, architecture.config, sizes, limit && { ...limit, plan });
   engine.layout(stagingBytes(header, architecture, activations));
-  const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress } };
+  const regions: WeightRegion[] = [];
+  const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress }, regions };
   await loadWeights(loading, architecture);
+  engine.weights = regions;
   await engine.startThreads();
   const weightsMs = platform.now() - start;
   return { platform, architecture, engine, plan, activations, budget: limit?.budget, weightsMs };

@@ -5,6 +5,7 @@
 
 import type { MemoryPlan } from "./budget.ts";
 import type { CapsuleSource } from "./capsule/byte-reader.ts";
+import type { CapsuleKind } from "./capsule/format.ts";
 import { type RestoreOptions, restoreCapsule } from "./capsule/restore.ts";
 import { type ChatMessage, type ChatTemplate, createChatTemplate, encodeChat } from "./chat.ts";
 import { createDetokenizer } from "./detokenizer.ts";
@@ -16,6 +17,7 @@ import type { KvFormName } from "./kv-cache.ts";
 import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 import { metadataString } from "./metadata.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { Pack, type PackOptions, type PackPrompt, prefillPack } from "./pack.ts";
 import { formsOf } from "./plan.ts";
 import type { Platform } from "./platform.ts";
 import { Session } from "./session.ts";
@@ -60,7 +62,7 @@ export class Model implements AsyncDisposable {
   readonly engine: Engine;
   readonly platform: Platform;
   readonly #loaded: Loaded;
-  readonly #sessions = new Set<Session>();
+  readonly #open = new Set<{ close(): void }>();
   #tokenizer: Tokenizer | undefined;
   #template: ChatTemplate | undefined;
   #closed = false;
@@ -130,36 +132,65 @@ export class Model implements AsyncDisposable {
   donor(tenant: string, ids: readonly number[], more: number): TokenSession | undefined {
     let best: TokenSession | undefined;
     let most = more;
-    for (const session of this.#sessions) {
-      const n = session.tenant === tenant ? session.tokenSession.shareable(ids) : 0;
+    for (const one of this.#open) {
+      const n = one instanceof Session && one.tenant === tenant ? one.tokenSession.shareable(ids) : 0;
       if (n <= most) continue;
-      best = session.tokenSession;
+      best = (one as Session).tokenSession;
       most = n;
     }
     return best;
   }
 
-  /** Counts a session that is made elsewhere among the model's own: `fork` and `restore`. @throws ThimbleError closed */
-  adopt(create: (onClose: () => void) => Session): Session {
+  /** Counts a session or pack that is made elsewhere among those closed with the model. @throws ThimbleError closed */
+  adopt<T extends { close(): void }>(create: (onClose: () => void) => T): T {
     this.#checkOpen();
-    const session = create(() => this.#sessions.delete(session));
-    this.#sessions.add(session);
-    return session;
+    const made = create(() => this.#open.delete(made));
+    this.#open.add(made);
+    return made;
   }
 
   /**
-   * A session that goes on where a capsule was saved (`session.save`), with the same bits; docs/capsule.md.
+   * A session that goes on where a capsule was saved (`session.save`), with the same bits; docs/capsule.md. Of a capsule
+   * that continues another one, all are given: the full one first, the newest last.
    * @throws ThimbleError closed, and the codes of `restoreCapsule`; there is no session then
    */
-  async restore(source: CapsuleSource, options: RestoreOptions = {}): Promise<Session> {
+  async restore(source: CapsuleSource | readonly CapsuleSource[], options: RestoreOptions = {}): Promise<Session> {
+    const state = await this.#restore(source, options, "session");
+    return this.#adopt(state.session, (onClose) => new Session(this, onClose, state));
+  }
+
+  /**
+   * Computes a prompt once, for many sessions to begin with, or to be kept as a file (`pack.save`).
+   * @throws ThimbleError closed, and the codes of `Session.generate`
+   */
+  async createPack(prompt: PackPrompt, options: PackOptions = {}): Promise<Pack> {
+    this.#checkOpen();
+    const { session, messages } = await prefillPack(this, prompt, options);
+    return this.#adopt(session, (onClose) => new Pack(this, onClose, session, messages));
+  }
+
+  /**
+   * Reads a prompt pack, once for all sessions that begin with it (`pack.session`); docs/capsule.md.
+   * @throws ThimbleError as `restore`
+   */
+  async openPack(source: CapsuleSource, options: RestoreOptions = {}): Promise<Pack> {
+    const { session, messages } = await this.#restore(source, options, "pack");
+    return this.#adopt(session, (onClose) => new Pack(this, onClose, session, messages));
+  }
+
+  async #restore(source: CapsuleSource | readonly CapsuleSource[], options: RestoreOptions, kind: CapsuleKind) {
     this.#checkOpen();
     const { engine, header, platform } = this;
     const model = { engine, header, activations: this.#loaded.activations };
-    const state = await restoreCapsule(model, platform, source, options);
+    return restoreCapsule(model, platform, source, options, kind);
+  }
+
+  /** The model may have been closed meanwhile. */
+  #adopt<T extends { close(): void }>(session: TokenSession, create: (onClose: () => void) => T): T {
     try {
-      return this.adopt((onClose) => new Session(this, onClose, state));
+      return this.adopt(create);
     } catch (error) {
-      state.session.close();
+      session.close();
       throw error;
     }
   }
@@ -200,7 +231,7 @@ export class Model implements AsyncDisposable {
   /** Closes the model and its sessions; the memory goes when the garbage collector takes the instance. */
   async close(): Promise<void> {
     if (this.#closed) return;
-    for (const session of [...this.#sessions]) session.close();
+    for (const one of [...this.#open]) one.close();
     this.#closed = true;
     this.engine.runtime.close();
   }

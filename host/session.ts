@@ -3,7 +3,9 @@
  * means, cut back and filled again as turns need it, so an aborted turn leaves the session as it was.
  * @module
  */
+import type { SavedCapsule } from "./capsule/known-links.ts";
 import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
+import type { Totals } from "./capsule/state.ts";
 import type { ChatMessage } from "./chat.ts";
 import { ThimbleError } from "./errors.ts";
 import type { Pin } from "./evictor.ts";
@@ -62,12 +64,15 @@ export interface SessionState {
   readonly tokens: readonly number[];
   readonly messages: readonly ChatMessage[];
   readonly pending: PendingTurn | undefined;
+  readonly totals?: Totals | undefined;
 }
 
 /** A paused turn and the conversation it belongs to: plain data. */
 export interface PendingTurn extends Resolved {
   readonly paused: PausedTurn;
 }
+
+const NOTHING: Totals = { promptTokens: 0, reusedTokens: 0, completionTokens: 0, prefillMs: 0, decodeMs: 0 };
 
 /**
  * Dispatches "contextoverflow", a CustomEvent whose `detail` is the spans that have just been evicted (`LedgerEntry[]`).
@@ -81,7 +86,7 @@ export class Session extends EventTarget implements AsyncDisposable {
   #tokens: readonly number[] = [];
   #messages: readonly ChatMessage[] = [];
   #pending: PendingTurn | undefined;
-  #totals = { promptTokens: 0, reusedTokens: 0, completionTokens: 0, prefillMs: 0, decodeMs: 0 };
+  #totals: Totals = NOTHING;
 
   /** Use `model.session()`, or `fork`. */
   constructor(model: Model, onClose: () => void, from: SessionState | SessionOptions = {}) {
@@ -97,6 +102,7 @@ export class Session extends EventTarget implements AsyncDisposable {
       this.#tokens = from.tokens;
       this.#messages = from.messages;
       this.#pending = from.pending;
+      this.#totals = from.totals ?? NOTHING;
     }
     const { tenant } = this;
     if (tenant !== undefined) this.#session.donorOf = (ids, more) => model.donor(tenant, ids, more);
@@ -299,9 +305,15 @@ export class Session extends EventTarget implements AsyncDisposable {
     return { ids: [...this.tokens, ...(needsBos ? [tokenizer.bosId!] : []), ...tokenizer.encode(given.text)] };
   }
 
+  /** The capsule that the session was last saved as, once its stream was read to the end, or was restored from. */
+  get saved(): SavedCapsule | undefined {
+    return this.#session.known.saved;
+  }
+
   /**
    * The session as a capsule: `model.restore` goes on with it, here or elsewhere, with the same bits (docs/capsule.md).
-   * Until the stream has been read or cancelled no turn can begin.
+   * With `since: session.saved?.id` it holds what has changed since then; restoring takes both. Until the stream has been
+   * read or cancelled no turn can begin.
    * @throws ThimbleError closed, busy, invalid_option; the stream: closed, capsule_key, unsupported_runtime
    */
   save(options: SaveOptions = {}): ReadableStream<Uint8Array> {
@@ -309,7 +321,7 @@ export class Session extends EventTarget implements AsyncDisposable {
       throw new ThimbleError("invalid_option", "a session that has evicted tokens cannot be saved yet");
     }
     const { engine, header, stats } = this.model;
-    const conversation = { messages: this.#messages, pending: this.#pending };
+    const conversation = { messages: this.#messages, pending: this.#pending, totals: this.#totals };
     return saveCapsule({ engine, header, activations: stats.activations }, this.#session, conversation, options);
   }
 }

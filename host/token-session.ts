@@ -5,6 +5,7 @@
  * @module
  */
 import { Size } from "../assembly/memory/status.ts";
+import { KnownLinks } from "./capsule/known-links.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { type EvictionRule, evictedSpans, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
@@ -32,6 +33,8 @@ export interface HeldSession {
   /** Tokens whose keys and values are in the cache, and all tokens of the finished turns. */
   readonly cached: readonly number[];
   readonly tokens: readonly number[];
+  /** Capsules that it could continue. */
+  readonly known: KnownLinks;
   /** @throws ThimbleError closed */
   check(): void;
   /** Turns may begin again. */
@@ -42,6 +45,8 @@ export interface HeldSession {
 const POLICY = "streaming";
 
 export class TokenSession {
+  /** Capsules that it was saved as or made from. */
+  readonly known: KnownLinks;
   readonly #engine: Engine;
   readonly #host: Pick<Platform, "pause" | "now">;
   #address: number;
@@ -65,10 +70,18 @@ export class TokenSession {
   constructor(
     engine: Engine,
     host: Pick<Platform, "pause" | "now">,
-    { address, ...options }: SessionOptions & { readonly address?: number } = {},
+    {
+      address,
+      known = new KnownLinks(),
+      ...options
+    }: SessionOptions & {
+      readonly address?: number;
+      readonly known?: KnownLinks;
+    } = {},
   ) {
     this.#rule = evictionRule(engine, options);
     this.#promptRule = promptRule(engine, options);
+    this.known = known;
     this.#engine = engine;
     this.#host = host;
     this.#address = address ?? engine.openSession();
@@ -81,7 +94,10 @@ export class TokenSession {
   fork(): TokenSession {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     if (this.#busy) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
-    const copy = new TokenSession(this.#engine, this.#host, { address: this.#engine.forkSession(this.#address) });
+    const copy = new TokenSession(this.#engine, this.#host, {
+      address: this.#engine.forkSession(this.#address),
+      known: this.known.copy(),
+    });
     copy.#rule = this.#rule;
     copy.#promptRule = this.#promptRule;
     copy.#pins = this.#pins;
@@ -101,6 +117,12 @@ export class TokenSession {
   /** The turn that the last `generate` paused, until another one begins. */
   get paused(): PausedTurn | undefined {
     return this.#paused;
+  }
+
+  /** What it does from the next turn on when the context is full, and what it keeps of prompts. @throws ThimbleError invalid_option */
+  declare(options: SessionOptions): void {
+    this.#rule = evictionRule(this.#engine, options);
+    this.#promptRule = promptRule(this.#engine, options);
   }
 
   /** What turns do when the context is full, where they do not say so. */
@@ -290,6 +312,20 @@ export class TokenSession {
     this.#ledger = new Ledger();
   }
 
+  /**
+   * Fills the cache with `ids` and their keys and values, which a turn that begins with them finds there; no turn of its own.
+   * @throws ThimbleError as `generate`
+   */
+  async prefill(
+    ids: readonly number[],
+    vocabulary: Vocabulary,
+    options: Pick<TokenOptions, "signal" | "onPrefill"> = {},
+  ): Promise<void> {
+    const tokens = this.#tokens;
+    for await (const _ of this.generate(ids, vocabulary, { ...options, maxTokens: 0 }));
+    this.#tokens = tokens;
+  }
+
   /** Keeps the first `length` tokens of the cache at most. @throws ThimbleError busy, closed */
   trim(length: number): void {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
@@ -396,6 +432,7 @@ export class TokenSession {
       address: this.#address,
       cached: [...this.#cached],
       tokens: this.#tokens,
+      known: this.known,
       check: () => this.#check(undefined),
       release: () => {
         if (isHeld) this.#busy = false;
@@ -409,9 +446,9 @@ export class TokenSession {
     engine: Engine,
     host: Pick<Platform, "pause" | "now">,
     address: number,
-    state: Pick<HeldSession, "cached" | "tokens"> & { readonly paused: PausedTurn | undefined },
+    state: Pick<HeldSession, "cached" | "tokens" | "known"> & { readonly paused: PausedTurn | undefined },
   ): TokenSession {
-    const session = new TokenSession(engine, host, { address });
+    const session = new TokenSession(engine, host, { address, known: state.known });
     for (const id of state.cached) session.#cached.push(id);
     session.#tokens = state.tokens;
     session.#paused = state.paused;

@@ -25,6 +25,13 @@ export interface WeightOptions {
   readonly onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
+/** Where a tensor, or a part of one, lies in memory. */
+export interface WeightRegion {
+  readonly name: string;
+  readonly address: number;
+  readonly bytes: number;
+}
+
 /** Rows read and packed at once: large enough to amortise a read, small enough to report progress and hear an abort. */
 const BATCH_BYTES = 1 << 20;
 
@@ -54,6 +61,8 @@ interface Loading {
   readonly source: ByteSource;
   readonly header: GgufHeader;
   readonly options: WeightOptions;
+  /** Filled while loading. */
+  readonly regions: WeightRegion[];
 }
 
 /**
@@ -93,6 +102,7 @@ async function loadVector(loading: Loading, tensor: TensorInfo, part: TensorPart
   else if (part.kind === "bias") address = exports.biasAlloc(part.slot, layer, length) >>> 0;
   if (address === 0) throw noMemory(loading, tensor, before + length * 4);
   const staging = await stage(loading, tensor, 0, 1);
+  loading.regions.push({ name: tensor.name, address, bytes: length * 4 });
   checkVector(loading, tensor, part, loading.runtime.floats(staging + first * 4, length));
   exports.packRows(address, staging + first * 4, TensorType.F32, length, 1, permute);
 }
@@ -169,6 +179,7 @@ function allocate(loading: Loading, tensor: TensorInfo, part: TensorPart): { add
   const before = exports.arenaBytes() >>> 0;
   const address = exports.linearAlloc(record, form, part.length, tensor.columns) >>> 0;
   if (address === 0) throw noMemory(loading, tensor, before + packedBytes(form, part.length, tensor.columns));
+  loading.regions.push({ name: tensor.name, address, bytes: packedBytes(form, part.length, tensor.columns) });
   return { address, tileBytes: packedBytes(form, Size.TILE_ROWS, tensor.columns) };
 }
 

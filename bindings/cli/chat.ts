@@ -7,11 +7,12 @@
  * @module
  */
 import { createInterface } from "node:readline";
-import type { Prompt, Session } from "../node/index.ts";
+import type { Pack, Prompt, Session } from "../node/index.ts";
 import { EXIT, failureLine } from "./command.ts";
 import { describeLedger } from "./ledger.ts";
 import { generateOptions, openModel, type RunValues, sessionOptions, warn } from "./options.ts";
 import { closeLine, note, oneLine, printModelText, printText } from "./output.ts";
+import { openPackFile, promptFor } from "./pack-file.ts";
 import { describeTurn } from "./stats.ts";
 import { takeTurn } from "./turn.ts";
 
@@ -30,6 +31,8 @@ export async function chat(path: string, values: RunValues, firstPrompt: string 
     warn(model, values.raw);
     if (isTerminal) note(`${oneLine(model.name)}. /help tells what can be done here.`);
   }
+  const pack = values.pack === undefined ? undefined : await openPackFile(model, values.pack);
+  const begin = (): Session => pack?.session(sessionOptions(values)) ?? model.session(sessionOptions(values));
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: isTerminal, prompt: "> " });
   let turn: AbortController | undefined;
   let wasInterrupted = false;
@@ -49,11 +52,11 @@ export async function chat(path: string, values: RunValues, firstPrompt: string 
     if (isTerminal) lines.prompt();
   };
 
-  let session = model.session(sessionOptions(values));
+  let session = begin();
   const answer = async (line: string): Promise<void> => {
     turn = new AbortController();
     try {
-      await answerLine(session, line, values, turn.signal);
+      await answerLine(session, line, values, pack, turn.signal);
     } finally {
       turn = undefined;
     }
@@ -70,7 +73,7 @@ export async function chat(path: string, values: RunValues, firstPrompt: string 
     else if (word === "/ledger") note(describeLedger(session));
     else if (word === "/reset") {
       session.close();
-      session = model.session(sessionOptions(values));
+      session = begin();
       if (!values.quiet) note("(forgotten)");
     } else if (word.startsWith("/")) note(`There is no ${oneLine(word)}.\n${HELP}`);
     else if (word !== "") await answer(line);
@@ -82,10 +85,16 @@ export async function chat(path: string, values: RunValues, firstPrompt: string 
 }
 
 /** A turn that fails or is stopped leaves the conversation as it was, and the chat goes on. */
-async function answerLine(session: Session, line: string, values: RunValues, signal: AbortSignal): Promise<void> {
+async function answerLine(
+  session: Session,
+  line: string,
+  values: RunValues,
+  pack: Pack | undefined,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     const options = { ...generateOptions(values), signal };
-    const turn = await takeTurn(session, chatPrompt(session, line, values), options, {
+    const turn = await takeTurn(session, promptFor(pack, chatPrompt(session, line, values)), options, {
       write: printModelText,
       isQuiet: values.quiet,
     });

@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   run: () => import("./run.ts"),
   inspect: () => import("./inspect.ts"),
   plan: () => import("./plan.ts"),
+  pack: () => import("./pack.ts"),
   perplexity: () => import("./perplexity.ts"),
   pull: () => import("./pull.ts"),
   list: () => import("./list.ts"),

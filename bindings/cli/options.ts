@@ -196,6 +196,7 @@ export const GENERATION = {
 export const RUN = {
   ...MODEL,
   system: single(text("TEXT"), "What the model is told before the conversation"),
+  pack: single(text("FILE"), "Begin with a prompt that thimble pack has computed; loads in milliseconds"),
   chat: flag("Talk to the model, turn by turn; /help there tells more"),
   raw: flag("Continue the prompt as it is, without the file's chat template"),
   "prompt-ids": single(text("IDS"), "Continue these token ids (1,2,3 or [1, 2, 3] or @FILE) instead of a text"),

@@ -14,6 +14,7 @@ import { describeLedger } from "./ledger.ts";
 import { modelFile } from "./model-file.ts";
 import { generateOptions, modelPath, openModel, RUN, type RunValues, sessionOptions, warn } from "./options.ts";
 import { note, printJson, printModelText, printText } from "./output.ts";
+import { openPackFile, promptFor } from "./pack-file.ts";
 import { describeTurn, memoryParts } from "./stats.ts";
 import { takeTurn } from "./turn.ts";
 
@@ -34,6 +35,10 @@ export const command = defineCommand(
         'thimble run smollm2-135m "What is the capital of France?"',
         "Ask a model by its name, and pull it first if needed",
       ],
+      [
+        'thimble run model.gguf --pack brief.pack "Why is the sky blue?"',
+        "Begin with a system prompt made by thimble pack",
+      ],
       ["thimble run --quiet < question.txt > answer.txt", "Read the prompt from a file"],
       [
         'thimble run --raw --temp 0 -n 40 --stop "The end" "Once upon a time"',
@@ -53,11 +58,12 @@ export const command = defineCommand(
     if (read === undefined) return chat(path, values, prompt);
     await using model = await openModel(path, values);
     if (!values.quiet) warn(model, values.raw || values["prompt-ids"] !== undefined);
-    const session = model.session(sessionOptions(values));
+    const pack = values.pack === undefined ? undefined : await openPackFile(model, values.pack);
+    const session = pack?.session(sessionOptions(values)) ?? model.session(sessionOptions(values));
     const { json, quiet: isQuiet } = values;
     const write = json ? () => {} : printModelText;
     const options = { ...generateOptions(values), logprobs: values.logprobs };
-    const turn = await takeTurn(session, read, options, { write, isQuiet });
+    const turn = await takeTurn(session, promptFor(pack, read), options, { write, isQuiet });
     const { timings, ...result } = turn.result;
     if (json) {
       const { variant, headerMs, weightsMs } = model.stats;
@@ -112,6 +118,7 @@ function checkCombinations(values: RunValues, prompt: string | undefined): void 
   const ids = values["prompt-ids"] !== undefined;
   if (ids && prompt !== undefined) refuse("--prompt-ids", "a PROMPT");
   if (ids && values.system !== undefined) refuse("--prompt-ids", "--system");
+  if (values.pack !== undefined && values.system !== undefined) refuse("--pack", "--system");
   if (ids && values.raw) refuse("--prompt-ids", "--raw");
   if (values.raw && values.system !== undefined) refuse("--raw", "--system");
   if (values.chat && ids) refuse("--chat", "--prompt-ids");

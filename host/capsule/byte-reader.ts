@@ -30,12 +30,11 @@ export class ByteReader {
     signal?.addEventListener("abort", this.#abort, { once: true });
   }
 
-  /** The next n bytes, a copy. @throws ThimbleError capsule_malformed at the end, source_unreadable; the signal's reason */
-  async read(n: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(n);
-    for (let at = 0; at < n; ) {
-      if (this.#rest.byteLength === 0) await this.#next();
-      const piece = this.#rest.subarray(0, n - at);
+  /** Fills `bytes`. @throws ThimbleError capsule_malformed at the end, source_unreadable; the signal's reason */
+  async read<T extends Uint8Array>(bytes: T): Promise<T> {
+    for (let at = 0; at < bytes.byteLength; ) {
+      if (this.#rest.byteLength === 0 && (await this.isEnd())) throw malformed("it ends early");
+      const piece = this.#rest.subarray(0, bytes.byteLength - at);
       bytes.set(piece, at);
       at += piece.byteLength;
       this.#rest = this.#rest.subarray(piece.byteLength);
@@ -43,10 +42,10 @@ export class ByteReader {
     return bytes;
   }
 
-  /** @throws ThimbleError capsule_malformed where more bytes follow */
-  async end(): Promise<void> {
+  /** No byte follows. @throws ThimbleError source_unreadable; the signal's reason */
+  async isEnd(): Promise<boolean> {
     while (this.#rest.byteLength === 0 && !this.#isEnd) await this.#pull();
-    if (this.#rest.byteLength > 0) throw malformed("bytes follow its end");
+    return this.#rest.byteLength === 0;
   }
 
   /** Lets the source go. */
@@ -55,13 +54,6 @@ export class ByteReader {
     this.#rest = new Uint8Array(0);
     await this.#reader?.cancel().catch(() => {});
     this.#reader?.releaseLock();
-  }
-
-  async #next(): Promise<void> {
-    while (this.#rest.byteLength === 0) {
-      if (this.#isEnd) throw malformed("it ends early");
-      await this.#pull();
-    }
   }
 
   async #pull(): Promise<void> {

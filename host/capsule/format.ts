@@ -3,25 +3,31 @@
  * little-endian, every field has one place, and what is not used is zero, so that a header has one spelling only.
  * @module
  */
-import { KvForm } from "../../assembly/memory/status.ts";
+import { KvForm, Size } from "../../assembly/memory/status.ts";
 import { ThimbleError } from "../errors.ts";
 import { type CacheConfig, KV_FORMS } from "../kv-cache.ts";
 
-/** Version of this file format. */
-export const FORMAT_VERSION = 1;
+/** Version of this file format: 2 has packs, links and records that name their page, and can be hashed side by side. */
+export const FORMAT_VERSION = 2;
 /** Version of the numeric contract that the keys and values follow (docs/numeric-contract.md). */
 export const CONTRACT_VERSION = 1;
 /** Version of how codes, scales and f32 lie in a page (assembly/cache/page.ts, packed-page.ts). */
 export const LAYOUT_VERSION = 1;
 
-export const HEADER_BYTES = 192;
+export const HEADER_BYTES = 256;
 /** Bytes of the header that go before the wrapped key. */
-export const PLAIN_HEADER_BYTES = 128;
+export const PLAIN_HEADER_BYTES = 192;
+/** Bytes of a SHA-256. */
+export const HASH_BYTES = 32;
 /** Bytes of every chunk's content but the last one's. */
 export const CHUNK_BYTES = 1 << 18;
 /** Most bytes of the messages and of a paused turn, as JSON. */
 export const MAX_STATE_BYTES = 1 << 26;
-/** Bytes of a head's record: u32 base, u32 zero, f64 squares of all keys, f64 of those in closed pages. */
+/** Most capsules that are one session together. */
+export const MAX_LINKS = 1 << 16;
+/** Bytes before a page's contents: 8 u32, see records.ts. */
+export const RECORD_BYTES = 32;
+/** Bytes of a head's entry: u32 base, u32 zero, f64 squares of all keys, f64 of those in closed pages. */
 export const HEAD_BYTES = 24;
 
 /** Beyond ASCII, with both line ends and an end-of-file: text modes show. */
@@ -43,12 +49,20 @@ const AT = {
   tokens: 52,
   stateBytes: 56,
   rotateKeys: 60,
-  model: 64,
-  tokenizer: 96,
-  nonce: 128,
-  wrappedKey: 140,
-  end: 188,
+  kind: 64,
+  links: 68,
+  unused: 72,
+  model: 96,
+  tokenizer: 128,
+  base: 160,
+  nonce: 192,
+  wrappedKey: 204,
+  end: 252,
 } as const;
+
+const KINDS = ["session", "pack"] as const;
+/** A session as it was, or a prompt that many sessions begin with. */
+export type CapsuleKind = (typeof KINDS)[number];
 
 export interface CapsuleHeader {
   readonly isEncrypted: boolean;
@@ -61,9 +75,14 @@ export interface CapsuleHeader {
   readonly tokens: number;
   /** Bytes of the JSON behind them. */
   readonly stateBytes: number;
+  readonly kind: CapsuleKind;
+  /** Capsules that are the session together: this one, the one it continues, and so on to a full one; 1 is a full one. */
+  readonly links: number;
   /** SHA-256 [32] each; see digest.ts. */
   readonly model: Uint8Array;
   readonly tokenizer: Uint8Array;
+  /** Identifier [32] of the capsule that this one continues (seal.ts); zero for a full one. */
+  readonly base: Uint8Array;
 }
 
 export function malformed(message: string): ThimbleError {
@@ -95,8 +114,11 @@ export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
   view.setUint32(AT.tokens, header.tokens, true);
   view.setUint32(AT.stateBytes, header.stateBytes, true);
   view.setUint32(AT.rotateKeys, rotateKeys ? 1 : 0, true);
+  view.setUint32(AT.kind, KINDS.indexOf(header.kind), true);
+  view.setUint32(AT.links, header.links, true);
   bytes.set(header.model, AT.model);
   bytes.set(header.tokenizer, AT.tokenizer);
+  bytes.set(header.base, AT.base);
   return bytes;
 }
 
@@ -126,9 +148,16 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     }
   }
   const isEncrypted = u32(AT.encrypted) === 1;
-  const unused = bytes.subarray(isEncrypted ? AT.end : PLAIN_HEADER_BYTES, HEADER_BYTES);
-  if (u32(AT.encrypted) > 1 || u32(AT.rotateKeys) > 1 || unused.some((byte) => byte !== 0)) {
+  const isUsed = (from: number, to: number): boolean => bytes.subarray(from, to).some((byte) => byte !== 0);
+  const isUnknown = u32(AT.encrypted) > 1 || u32(AT.rotateKeys) > 1 || isUsed(AT.unused, AT.model);
+  if (isUnknown || isUsed(isEncrypted ? AT.end : PLAIN_HEADER_BYTES, HEADER_BYTES)) {
     throw malformed("its header has bits that mean nothing");
+  }
+  const kind = KINDS[u32(AT.kind)];
+  const links = u32(AT.links);
+  const isLink = isUsed(AT.base, AT.nonce);
+  if (kind === undefined || links < 1 || links > MAX_LINKS || isLink !== links > 1 || (isLink && kind === "pack")) {
+    throw malformed("its header contradicts itself");
   }
   const [keyForm, valueForm] = [u32(AT.keyForm), u32(AT.valueForm)];
   if (Math.max(keyForm, valueForm) > KvForm.Q3) throw malformed("its header names a form that does not exist");
@@ -146,14 +175,24 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     position: u32(AT.position),
     tokens: u32(AT.tokens),
     stateBytes: u32(AT.stateBytes),
+    kind,
+    links,
     model: bytes.slice(AT.model, AT.tokenizer),
-    tokenizer: bytes.slice(AT.tokenizer, AT.nonce),
+    tokenizer: bytes.slice(AT.tokenizer, AT.base),
+    base: bytes.slice(AT.base, AT.nonce),
   };
 }
 
-/** The options as errors show them. */
+/** The options that `loadModel` takes for it, as errors show them. */
 export function describeCache(cache: CacheConfig): string {
   const { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys } = cache;
-  const keys = `${rotateKeys ? "rotated " : ""}keys ${KV_FORMS[keyForm]}`;
-  return `${keys}, values ${KV_FORMS[valueForm]}, groups of ${group}, ${recentPages} recent and ${sinkPages} sink pages`;
+  const forms = `keys: "${KV_FORMS[keyForm]}", values: "${KV_FORMS[valueForm]}"`;
+  const window =
+    recentPages === 0 ? "" : `, kvWindow: ${recentPages * Size.PAGE_SLOTS}, kvSinks: ${sinkPages * Size.PAGE_SLOTS}`;
+  return `${forms}${window}, kvGroup: ${group}, kvRotation: ${rotateKeys}`;
+}
+
+/** Bytes as errors and callers see them. */
+export function toHex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,6 +1,6 @@
 /**
  * A session written down as a capsule (docs/capsule.md), as a stream that is made while it is read: what is in hand is one
- * page and one chunk.
+ * page and one chunk. A capsule that continues another one has the pages whose checksums are not those of that one.
  * @module
  */
 import { Size } from "../../assembly/memory/status.ts";
@@ -8,15 +8,32 @@ import type { Engine } from "../engine.ts";
 import { ThimbleError } from "../errors.ts";
 import type { HeldSession, TokenSession } from "../token-session.ts";
 import { sealChunks } from "./chunks.ts";
-import { crc32 } from "./crc32.ts";
 import { type CapsuleModel, digestsOf } from "./digest.ts";
-import { encodeHeader, HEAD_BYTES } from "./format.ts";
+import { type CapsuleKind, encodeHeader, HASH_BYTES, HEAD_BYTES, MAX_LINKS, RECORD_BYTES } from "./format.ts";
+import type { KnownLink } from "./known-links.ts";
+import { PageSums, type Sum } from "./page-sums.ts";
+import { OPEN, type PageRecord, pageOf, readOpenPage, sumOfPage } from "./records.ts";
 import { type CapsuleKey, checkKey, createSealer } from "./seal.ts";
 import { type ConversationState, encodeState } from "./state.ts";
 
 export interface SaveOptions {
   /** Encrypts the capsule: an AES-GCM CryptoKey, or 32 bytes. Default: not encrypted, only protected against damage. */
   readonly key?: CapsuleKey | undefined;
+  /**
+   * Writes what has changed since this capsule only: the `id` of `session.saved`, of the pack that the session began with,
+   * or of the save before the last. Undefined: the whole session.
+   */
+  readonly since?: string | undefined;
+}
+
+/** What is written, beside the session. */
+interface Writing {
+  readonly model: CapsuleModel;
+  readonly held: HeldSession;
+  readonly kind: CapsuleKind;
+  readonly state: Uint8Array;
+  readonly key: CapsuleKey | undefined;
+  readonly base: KnownLink | undefined;
 }
 
 /**
@@ -29,11 +46,13 @@ export function saveCapsule(
   session: TokenSession,
   conversation: ConversationState,
   options: SaveOptions = {},
+  kind: CapsuleKind = "session",
 ): ReadableStream<Uint8Array> {
   const key = checkKey(options.key);
+  const base = baseOf(session, options.since);
   const state = encodeState(conversation);
   const held = session.hold();
-  const chunks = write(model, held, state, key);
+  const chunks = write({ model, held, kind, state, key, base });
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -55,13 +74,20 @@ export function saveCapsule(
   );
 }
 
-async function* write(
-  model: CapsuleModel,
-  held: HeldSession,
-  state: Uint8Array,
-  key: CapsuleKey | undefined,
-): AsyncGenerator<Uint8Array, void> {
+/** @throws ThimbleError invalid_option */
+function baseOf(session: TokenSession, since: string | undefined): KnownLink | undefined {
+  if (since === undefined) return undefined;
+  const base = session.known.find(since);
+  if (base !== undefined && base.links < MAX_LINKS) return base;
+  const message =
+    "since is no capsule that this session was last saved as or made from; leave it out to save all of it";
+  throw new ThimbleError("invalid_option", message, { name: "since" });
+}
+
+async function* write(writing: Writing): AsyncGenerator<Uint8Array, void> {
+  const { model, held, kind, state, key, base } = writing;
   const { cached, tokens } = held;
+  const links = base === undefined ? 1 : base.links + 1;
   const header = encodeHeader({
     isEncrypted: key !== undefined,
     cache: model.engine.sizes.cache,
@@ -69,15 +95,21 @@ async function* write(
     position: cached.length,
     tokens: tokens.length,
     stateBytes: state.byteLength,
+    kind,
+    links,
     ...(await digestsOf(model)),
+    base: base?.id ?? new Uint8Array(HASH_BYTES),
   });
   const sealer = await createSealer(header, key);
   yield header;
-  yield* sealChunks(body(model.engine, held, state), sealer, held.release);
+  held.check();
+  const sums = PageSums.of(model.engine, held.address, cached.length);
+  yield* sealChunks(body(writing, sums), sealer, held.release);
+  held.known.add({ id: await sealer.id(), links, isOwn: kind === "session", sums });
 }
 
 /** The body in pieces, each good until the next one is asked for. */
-function* body(engine: Engine, held: HeldSession, state: Uint8Array): Generator<Uint8Array, void> {
+function* body({ model: { engine }, held, state, base }: Writing, sums: PageSums): Generator<Uint8Array, void> {
   const { exports } = engine.runtime;
   held.check();
   if (exports.sessionLength(held.address) !== held.cached.length) {
@@ -87,12 +119,11 @@ function* body(engine: Engine, held: HeldSession, state: Uint8Array): Generator<
   yield new Uint8Array(Uint32Array.from(held.cached).buffer);
   yield state;
   held.check();
-  const nHeads = exports.imageHeads();
-  yield headRecords(engine, held.address, nHeads);
-  for (let head = 0; head < nHeads; ++head) yield* pages(engine, held, head);
+  yield headEntries(engine, held.address, sums.heads);
+  yield* records(engine, held, sums, base?.sums);
 }
 
-function headRecords({ runtime: { exports } }: Engine, session: number, nHeads: number): Uint8Array {
+function headEntries({ runtime: { exports } }: Engine, session: number, nHeads: number): Uint8Array {
   const view = new DataView(new ArrayBuffer(nHeads * HEAD_BYTES));
   for (let head = 0; head < nHeads; ++head) {
     const at = head * HEAD_BYTES;
@@ -103,35 +134,35 @@ function headRecords({ runtime: { exports } }: Engine, session: number, nHeads: 
   return new Uint8Array(view.buffer);
 }
 
-/** A head's closed pages, then the slots of its open one. */
-function* pages({ runtime, config }: Engine, held: HeldSession, head: number): Generator<Uint8Array, void> {
-  const { exports } = runtime;
-  const { address, cached } = held;
-  const first = exports.headBase(address, head) / Size.PAGE_SLOTS;
-  const closed = Math.floor(cached.length / Size.PAGE_SLOTS);
-  for (let index = first; index < closed; ++index) {
-    held.check();
-    const page = exports.headPage(address, head, index - first) >>> 0;
-    const contents = runtime.words(page + Size.PAGE_HEADER, (exports.pageSize(page) - Size.PAGE_HEADER) / 4);
-    yield pageRecord(head, index, Number(exports.pageBroken(page)), contents);
+/** Records of all pages, head by head, less those that `base` has. */
+function* records(
+  engine: Engine,
+  { address, cached, check }: HeldSession,
+  sums: PageSums,
+  base: PageSums | undefined,
+): Generator<Uint8Array, void> {
+  const end = Math.ceil(cached.length / Size.PAGE_SLOTS);
+  let bytes = new Uint8Array(0);
+  for (let head = 0; head < sums.heads; ++head) {
+    const first = sums.first(head);
+    for (let index = first; index < end; ++index) {
+      check();
+      const record = pageOf(engine, address, cached.length, head, first, index);
+      const needed = RECORD_BYTES + record.words * 4;
+      if (bytes.byteLength < needed) bytes = new Uint8Array(needed);
+      const contents = new Uint32Array(bytes.buffer, RECORD_BYTES, record.words);
+      const isOpen = record.forms >= OPEN;
+      const sum = isOpen ? readOpenPage(engine, address, record, contents) : sumOfPage(engine, record);
+      sums.set(head, index, sum);
+      if (base?.has(head, index, sum)) continue;
+      if (!isOpen) contents.set(engine.runtime.words(record.page + Size.PAGE_HEADER, record.words));
+      putRecord(bytes, record, sum);
+      yield bytes.subarray(0, needed);
+    }
   }
-  const slots = cached.length % Size.PAGE_SLOTS;
-  if (slots === 0) return;
-  held.check();
-  const dims = config.keyDim + config.valueDim;
-  const contents = new Uint32Array(slots * dims);
-  for (let slot = 0; slot < slots; ++slot) {
-    contents.set(runtime.words(exports.slotRead(address, head, slot), dims), slot * dims);
-  }
-  const page = exports.headPage(address, head, closed - first) >>> 0;
-  yield pageRecord(head, closed, Number(exports.pageBroken(page)), contents);
 }
 
-/** | u32 1 where a value was not finite | u32 CRC-32 of head, index, the u32 before and the contents | contents | */
-function pageRecord(head: number, index: number, broken: number, contents: Uint32Array): Uint8Array {
-  const record = new Uint32Array(2 + contents.length);
-  record[0] = broken;
-  record.set(contents, 2);
-  record[1] = crc32([head, index, broken], record.subarray(2));
-  return new Uint8Array(record.buffer);
+function putRecord(bytes: Uint8Array<ArrayBuffer>, record: PageRecord, [low, high]: Sum): void {
+  const { head, index, words, forms, broken } = record;
+  new Uint32Array(bytes.buffer, 0, RECORD_BYTES / 4).set([head, index, words, forms, broken, 0, low, high]);
 }

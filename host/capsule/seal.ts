@@ -2,35 +2,50 @@
  * How chunks are protected. Both ways detect every change, cut, swap and splice; only the second withstands someone who
  * means to forge, and hides what is said.
  *
- *   plain:   tag = SHA-256(tag before, length word, content); the tag before the first one is SHA-256(header)
+ *   plain:   tag = SHA-256(SHA-256(header), u32 number of the chunk, length word, content); in the last one's come all tags
+ *            before, in order
  *   key:     AES-256-GCM under a key of this capsule's own; nonce = u64 zero, u32 number of the chunk (big-endian);
  *            additional data = header, length word. The own key is drawn anew and lies in the header, encrypted with
  *            AES-256-GCM under the caller's key, with a random nonce and the header before it as additional data.
  *
  * The length word has the mark of the last chunk, so that a cut end shows. A key of its own for each capsule makes the
  * counter safe: only the 96 random bits of the wrapping repeat under one caller's key, and not before 2^32 capsules.
+ *
+ * The identifier of a capsule is SHA-256(header, all tags in order): it stands for every byte, whoever has the key or not.
+ * A capsule that continues another one names it so.
  * @module
  */
 import { ThimbleError } from "../errors.ts";
 import { webCrypto } from "./digest.ts";
-import { keyPart, malformed, PLAIN_HEADER_BYTES } from "./format.ts";
+import { HASH_BYTES, keyPart, malformed, PLAIN_HEADER_BYTES } from "./format.ts";
+
+/** Bytes before the content in a frame, where the hash finds what goes before it: | hash | u32 number | u32 word | */
+export const FRAME_BYTES = HASH_BYTES + 8;
+
+/** Room for a chunk's content and what is hashed before it. */
+export function frameOf(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(FRAME_BYTES + bytes);
+}
 
 /** An AES-GCM key that may encrypt (and decrypt), or 32 bytes. */
 export type CapsuleKey = CryptoKey | Uint8Array;
 
 /** Protects the chunks of one capsule, in order. */
 export interface Sealer {
-  /** Bytes behind the content. */
-  readonly tagBytes: number;
-  /** `word`, content (perhaps encrypted) and tag. */
-  seal(word: number, content: Uint8Array): Promise<Uint8Array>;
+  /** `word`, the `bytes` of content in the frame (perhaps encrypted) and a tag. */
+  seal(word: number, frame: Uint8Array<ArrayBuffer>, bytes: number, isLast: boolean): Promise<Uint8Array>;
+  /** The capsule's identifier [32], after the last chunk. */
+  id(): Promise<Uint8Array<ArrayBuffer>>;
 }
 
-/** Checks and opens the chunks of one capsule, in order. */
+/** Checks and opens the chunks of one capsule: they are given in order, and may be opened side by side. */
 export interface Opener {
+  /** Bytes of a tag. */
   readonly tagBytes: number;
-  /** The content of a chunk. @throws ThimbleError capsule_malformed */
-  open(word: number, sealed: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>>;
+  /** The content of a chunk that lies in the frame, its tag behind it. @throws ThimbleError capsule_malformed */
+  open(word: number, frame: Uint8Array<ArrayBuffer>, bytes: number, isLast: boolean): Promise<Uint8Array>;
+  /** As of `Sealer`. */
+  id(): Promise<Uint8Array<ArrayBuffer>>;
 }
 
 /** @throws ThimbleError invalid_option */
@@ -44,7 +59,7 @@ export function checkKey(key: unknown): CapsuleKey | undefined {
 }
 
 const AES = { name: "AES-GCM" } as const;
-const TAG_BYTES = { plain: 32, key: 16 } as const;
+const TAG_BYTES = { plain: HASH_BYTES, key: 16 } as const;
 
 async function importKey(key: CapsuleKey): Promise<CryptoKey> {
   if (!(key instanceof Uint8Array)) return key;
@@ -70,13 +85,15 @@ export async function createSealer(header: Uint8Array<ArrayBuffer>, key: Capsule
   }
   const ownKey = await importKey(own);
   own.fill(0);
-  let count = 0;
+  const tags: Uint8Array[] = [];
   return {
-    tagBytes: TAG_BYTES.key,
-    async seal(word, content) {
-      const sealed = await subtle.encrypt(chunkParameters(header, word, count++), ownKey, new Uint8Array(content));
-      return withWord(word, new Uint8Array(sealed));
+    async seal(word, frame, bytes) {
+      const content = frame.subarray(FRAME_BYTES, FRAME_BYTES + bytes);
+      const sealed = new Uint8Array(await subtle.encrypt(chunkParameters(header, word, tags.length), ownKey, content));
+      tags.push(sealed.subarray(bytes));
+      return withWord(word, sealed);
     },
+    id: () => identify(header, tags),
   };
 }
 
@@ -93,16 +110,21 @@ export async function createOpener(
   }
   if (key === undefined) throw new ThimbleError("capsule_key", "the capsule is encrypted; give its key");
   const ownKey = await importKey(await unwrap(header, key));
-  let count = 0;
+  const tags: Uint8Array[] = [];
   return {
     tagBytes: TAG_BYTES.key,
-    async open(word, sealed) {
+    async open(word, frame, bytes) {
+      const count = tags.length;
+      const end = FRAME_BYTES + bytes;
+      tags.push(frame.slice(end, end + TAG_BYTES.key));
+      const sealed = frame.subarray(FRAME_BYTES, end + TAG_BYTES.key);
       try {
-        return new Uint8Array(await webCrypto().decrypt(chunkParameters(header, word, count++), ownKey, sealed));
+        return new Uint8Array(await webCrypto().decrypt(chunkParameters(header, word, count), ownKey, sealed));
       } catch {
-        throw malformed(`chunk ${count - 1} was changed, moved or cut`);
+        throw malformed(`chunk ${count} was changed, moved or cut`);
       }
     },
+    id: () => identify(header, tags),
   };
 }
 
@@ -128,9 +150,14 @@ function chunkParameters(header: Uint8Array<ArrayBuffer>, word: number, count: n
 }
 
 function withWord(word: number, ...parts: readonly Uint8Array[]): Uint8Array {
-  const bytes = new Uint8Array(parts.reduce((n, part) => n + part.byteLength, 4));
-  new DataView(bytes.buffer).setUint32(0, word, true);
-  let at = 4;
+  const start = new Uint8Array(4);
+  new DataView(start.buffer).setUint32(0, word, true);
+  return concat([start, ...parts]);
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(parts.reduce((n, part) => n + part.byteLength, 0));
+  let at = 0;
   for (const part of parts) {
     bytes.set(part, at);
     at += part.byteLength;
@@ -138,36 +165,58 @@ function withWord(word: number, ...parts: readonly Uint8Array[]): Uint8Array {
   return bytes;
 }
 
-/** The next tag from the one before. */
-async function chain(before: Uint8Array, word: number, content: Uint8Array): Promise<Uint8Array> {
-  const input = new Uint8Array(36 + content.byteLength);
-  input.set(before);
-  new DataView(input.buffer).setUint32(32, word, true);
-  input.set(content, 36);
-  return new Uint8Array(await webCrypto().digest("SHA-256", input));
+async function hash(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(await webCrypto().digest("SHA-256", bytes));
+}
+
+/** The identifier of a capsule of these tags. */
+export function identify(header: Uint8Array, tags: readonly Uint8Array[]): Promise<Uint8Array<ArrayBuffer>> {
+  return hash(concat([header, ...tags]));
+}
+
+/** The tag of chunk number `tags.length`, whose content lies in the frame. */
+function plainTag(
+  start: Uint8Array,
+  tags: readonly Uint8Array[],
+  word: number,
+  frame: Uint8Array<ArrayBuffer>,
+  bytes: number,
+  isLast: boolean,
+): Promise<Uint8Array<ArrayBuffer>> {
+  frame.set(start);
+  const view = new DataView(frame.buffer);
+  view.setUint32(HASH_BYTES, tags.length, true);
+  view.setUint32(HASH_BYTES + 4, word, true);
+  const input = frame.subarray(0, FRAME_BYTES + bytes);
+  return hash(isLast ? concat([input, ...tags]) : input);
 }
 
 async function plainSealer(header: Uint8Array<ArrayBuffer>): Promise<Sealer> {
-  let tag = new Uint8Array(await webCrypto().digest("SHA-256", header)) as Uint8Array;
+  const start = await hash(header);
+  const tags: Uint8Array[] = [];
   return {
-    tagBytes: TAG_BYTES.plain,
-    async seal(word, content) {
-      tag = await chain(tag, word, content);
-      return withWord(word, content, tag);
+    async seal(word, frame, bytes, isLast) {
+      const tag = await plainTag(start, tags, word, frame, bytes, isLast);
+      tags.push(tag);
+      return withWord(word, frame.subarray(FRAME_BYTES, FRAME_BYTES + bytes), tag);
     },
+    id: () => identify(header, tags),
   };
 }
 
 async function plainOpener(header: Uint8Array<ArrayBuffer>): Promise<Opener> {
-  let tag = new Uint8Array(await webCrypto().digest("SHA-256", header)) as Uint8Array;
+  const start = await hash(header);
+  const tags: Uint8Array[] = [];
   return {
     tagBytes: TAG_BYTES.plain,
-    async open(word, sealed) {
-      const content = sealed.subarray(0, sealed.byteLength - TAG_BYTES.plain);
-      tag = await chain(tag, word, content);
-      const given = sealed.subarray(content.byteLength);
-      if (tag.some((byte, i) => byte !== given[i])) throw malformed("a chunk was changed, moved or cut");
-      return content;
+    async open(word, frame, bytes, isLast) {
+      const end = FRAME_BYTES + bytes;
+      const tag = plainTag(start, tags, word, frame, bytes, isLast);
+      const given = frame.slice(end, end + TAG_BYTES.plain);
+      tags.push(given);
+      if ((await tag).some((byte, i) => byte !== given[i])) throw malformed("a chunk was changed, moved or cut");
+      return frame.subarray(FRAME_BYTES, end);
     },
+    id: () => identify(header, tags),
   };
 }

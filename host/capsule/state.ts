@@ -15,9 +15,20 @@ export interface PendingState {
   readonly paused: PausedTurn;
 }
 
+/** Counts and times over the finished turns. */
+export interface Totals {
+  readonly promptTokens: number;
+  readonly reusedTokens: number;
+  readonly completionTokens: number;
+  readonly prefillMs: number;
+  readonly decodeMs: number;
+}
+
 export interface ConversationState {
   readonly messages: readonly ChatMessage[];
   readonly pending: PendingState | undefined;
+  /** Undefined where there was no turn. */
+  readonly totals?: Totals | undefined;
 }
 
 /** Bounds of what a file may name. */
@@ -30,7 +41,7 @@ export interface StateLimits {
 const ROLES: readonly unknown[] = ["system", "user", "assistant", "tool"];
 
 /** @throws ThimbleError invalid_option where messages are too long to be kept */
-export function encodeState({ messages, pending }: ConversationState): Uint8Array {
+export function encodeState({ messages, pending, totals }: ConversationState): Uint8Array {
   const turn = pending && {
     ids: pending.ids,
     messages: pending.messages,
@@ -38,7 +49,7 @@ export function encodeState({ messages, pending }: ConversationState): Uint8Arra
     random: pending.paused.random,
     seed: pending.paused.seed,
   };
-  const bytes = new TextEncoder().encode(JSON.stringify({ messages, pending: turn }));
+  const bytes = new TextEncoder().encode(JSON.stringify({ messages, pending: turn, totals }));
   if (bytes.byteLength <= MAX_STATE_BYTES) return bytes;
   throw new ThimbleError("invalid_option", "the messages are too long for a capsule", {
     needed: bytes.byteLength,
@@ -49,10 +60,11 @@ export function encodeState({ messages, pending }: ConversationState): Uint8Arra
 
 /** @throws ThimbleError capsule_malformed, context_length_exceeded */
 export function decodeState(bytes: Uint8Array, limits: StateLimits): ConversationState {
-  const { messages, pending } = fieldsOf(parse(bytes));
+  const { messages, pending, totals } = fieldsOf(parse(bytes));
   return {
     messages: messagesOf(messages),
     pending: pending === undefined ? undefined : pendingOf(fieldsOf(pending), limits),
+    totals: totals === undefined ? undefined : totalsOf(fieldsOf(totals)),
   };
 }
 
@@ -83,6 +95,15 @@ function numbersOf(value: unknown, end: number): number[] {
     Number.isSafeInteger(item) && (item as number) >= 0 && (item as number) < end;
   if (Array.isArray(value) && value.every(isOne)) return [...value];
   throw malformed("a list of numbers is out of bounds");
+}
+
+function totalsOf(fields: Readonly<Record<string, unknown>>): Totals {
+  const { promptTokens, reusedTokens, completionTokens, prefillMs, decodeMs } = fields;
+  numbersOf([promptTokens, reusedTokens, completionTokens], Number.MAX_SAFE_INTEGER);
+  for (const ms of [prefillMs, decodeMs]) {
+    if (typeof ms !== "number" || !(ms >= 0 && ms <= Number.MAX_SAFE_INTEGER)) throw malformed("a time makes no sense");
+  }
+  return { promptTokens, reusedTokens, completionTokens, prefillMs, decodeMs } as Totals;
 }
 
 function pendingOf(turn: Readonly<Record<string, unknown>>, { vocabSize, contextLength }: StateLimits): PendingState {

@@ -3,7 +3,7 @@ import * as assert from "uvu/assert";
 import { ByteReader } from "../../host/capsule/byte-reader.ts";
 import { ChunkReader, sealChunks } from "../../host/capsule/chunks.ts";
 import type { CapsuleModel } from "../../host/capsule/digest.ts";
-import { HEADER_BYTES } from "../../host/capsule/format.ts";
+import { HEADER_BYTES, PLAIN_HEADER_BYTES } from "../../host/capsule/format.ts";
 import { type RestoreOptions, restoreCapsule } from "../../host/capsule/restore.ts";
 import { type SaveOptions, saveCapsule } from "../../host/capsule/save.ts";
 import { createOpener, createSealer } from "../../host/capsule/seal.ts";
@@ -82,19 +82,22 @@ export async function code(run: () => Promise<unknown>): Promise<ThimbleErrorCod
   return "none";
 }
 
-/** A plain capsule of the same header whose body was changed, with tags as if it had been saved so. */
+/** A capsule whose body or header was changed, with tags as if it had been saved so. */
 export async function forged(
   capsule: Uint8Array<ArrayBuffer>,
   change: (body: Uint8Array<ArrayBuffer>, header: Uint8Array<ArrayBuffer>) => void,
+  key?: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const header = capsule.slice(0, HEADER_BYTES);
   const reader = new ByteReader(capsule.subarray(HEADER_BYTES), undefined);
-  const chunks = new ChunkReader(reader, await createOpener(header, false, undefined));
-  const nChunks = Math.ceil((capsule.byteLength - HEADER_BYTES) / ((1 << 18) + 36));
-  const body = new Uint8Array(capsule.byteLength - HEADER_BYTES - nChunks * 36);
+  const chunks = new ChunkReader(reader, await createOpener(header, key !== undefined, key));
+  const frame = (1 << 18) + 4 + (key === undefined ? 32 : 16);
+  const length = capsule.byteLength - HEADER_BYTES;
+  const body = new Uint8Array(length - Math.ceil(length / frame) * (frame - (1 << 18)));
   await chunks.fill(body);
   change(body, header);
-  const sealed = sealChunks([body], await createSealer(header, undefined), () => {});
+  header.fill(0, PLAIN_HEADER_BYTES); // the wrapped key comes anew
+  const sealed = sealChunks([body], await createSealer(header, key), () => {});
   const pieces: Uint8Array[] = [header];
   for await (const piece of sealed) pieces.push(piece);
   return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
