@@ -14,7 +14,8 @@ import type { Platform } from "../../host/platform.ts";
 import { platform as node } from "../model/load.ts";
 import { arbitraryLife, type Life, type Setup } from "./session-operation.ts";
 import { loadTalking, Oracle } from "./session-oracle.ts";
-import { type Tally, World } from "./session-world.ts";
+import type { Tally } from "./session-record.ts";
+import { World } from "./session-world.ts";
 
 const FOLDER = "test/golden/architectures";
 /** Full attention, a sliding window, and layers of both kinds. */

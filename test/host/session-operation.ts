@@ -21,14 +21,15 @@ const WEIGHTS = {
   abort: 3,
   leave: 2,
   /** A turn that runs out of its quota; going on with it. */
-  pause: 4,
-  resume: 4,
+  pause: 6,
+  resume: 6,
   fork: 5,
-  /** A capsule kept; one whose reader gives up; a session from one that was kept; from one that was damaged. */
+  /** A capsule kept; one whose reader gives up; a session from one that was kept, was damaged, or was made up. */
   save: 4,
   saveHalf: 1,
   restore: 4,
   restoreDamaged: 2,
+  restoreForged: 3,
   trim: 3,
   /** Prefill of a raw session; one token of all of them in one call; going back. */
   feed: 6,
