@@ -12,7 +12,7 @@ test(`${OPERATIONS} operations of sessions`, async () => {
   };
   await fuzzSessions({ seed: 1000, operations: OPERATIONS, tally, onSeed });
   for (const kind of ["compared", "raw compared", "fork: over_budget", "turn: over_budget", "overflow: budget"]) {
-    assert.ok((tally.get(kind) ?? 0) > 20, `${kind}: ${JSON.stringify([...tally])}`);
+    assert.ok((tally.get(kind) ?? 0) >= 5, `${kind}: ${JSON.stringify([...tally])}`);
   }
 });
 
