@@ -2,6 +2,7 @@
 
 export { append, closeFull } from "./cache/append";
 export { closeSquares, keySquare } from "./cache/key-squares";
+export { firstFreePage, firstFreeSession } from "./cache/free-lists";
 export { writeSlot } from "./cache/page";
 export * from "./index";
 export { addRow, addRowRef, addScaled, addScaledRef } from "./kernels/add";

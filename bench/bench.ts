@@ -11,12 +11,13 @@ import { program } from "./lib/line-side.ts";
 import { modelFile } from "./lib/models.ts";
 import type { PartResult } from "./lib/results.ts";
 import { type Build, kernelsWasm, VARIANTS } from "./lib/variants.ts";
+import { attentionPart } from "./parts/attention.ts";
 import { kernelsPart } from "./parts/kernels.ts";
 import { loadPart } from "./parts/load.ts";
 import { tokensPart } from "./parts/tokens.ts";
 
 const USAGE = `npm run bench -- [options]
-  --only LIST          parts to run: kernels,tokens,load,memory (default all)
+  --only LIST          parts to run: kernels,attention,tokens,load,memory (default all)
   --model FILE         GGUF file for tokens, load and memory (default SmolLM2-135M Q4_0, made when missing)
   --models DIR         folder of the model files (default .cache/smollm2)
   --rounds N           counted rounds (default 5; kernels take three times as many)
@@ -31,7 +32,7 @@ const log = (line: string): void => console.error(line);
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    only: { type: "string", default: "kernels,tokens,load,memory" },
+    only: { type: "string", default: "kernels,attention,tokens,load,memory" },
     model: { type: "string" },
     models: { type: "string", default: ".cache/smollm2" },
     rounds: { type: "string", default: "5" },
@@ -74,6 +75,7 @@ else if (file !== undefined) await memoryPart(file);
 else {
   await runParts(values.only, values.results, commandOf("bench"), {
     kernels: async () => kernelsPart(builds(), await node(), plan("kernels", 3, 2)),
+    attention: async () => attentionPart(builds(), await node(), plan("attention", 1, 1)),
     tokens: async () => tokensPart(await model(), await node(), plan("tokens", 1, 1)),
     load: async () => loadPart(await model(), await node(), plan("load", 1, 1)),
     memory: async () => memoryPart(await model()),

@@ -12,7 +12,17 @@ import { barPlot } from "./report/svg-bars.ts";
 import { barsTable, comparisonTable, OURS, plainTable } from "./report/tables.ts";
 
 const RESULTS = "bench/results";
-const PARTS = ["native", "caches", "wllama", "onnxruntime", "tokens", "kernels", "load", "memory"] as const;
+const PARTS = [
+  "native",
+  "caches",
+  "wllama",
+  "onnxruntime",
+  "tokens",
+  "attention",
+  "kernels",
+  "load",
+  "memory",
+] as const;
 const WLLAMA = ["wllama 2.4.0", "wllama 3.8.1"];
 
 const INTRODUCTION = `# Benchmarks
@@ -73,6 +83,16 @@ ${comparisonTable(part, [...ORT_INT8, "4-bit MatMulNBits", "4-bit MatMulNBits, a
     (
       part,
     ) => `The Q4_0 file. The roof is a WebAssembly loop that only reads; the share counts weights and cache once for each token.
+
+${plainTable(part, part.cases, [...OURS, "roof"])}`,
+  ],
+  attention: [
+    "Ours alone: attention and the memory roof",
+    (
+      part,
+    ) => `One token's attention over 32,768 slots of all heads of the model, one thread: GB/s of the pages it reads. The roof is a
+WebAssembly loop that only reads the same pages, in the same process, in turns with it; the share is of the best round of
+the roof.
 
 ${plainTable(part, part.cases, [...OURS, "roof"])}`,
   ],

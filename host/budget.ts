@@ -21,6 +21,8 @@ export interface RunSizes {
   readonly maxOutputs: number;
   /** Threads that compute. Default 1. */
   readonly threads?: number;
+  /** Sessions with a full context that memory is planned for. Default 1. */
+  readonly sessions?: number;
   /** How keys and values are kept. */
   readonly cache: CacheConfig;
 }
@@ -43,9 +45,11 @@ export interface MemoryPlan {
   readonly perToken: number;
   /** Pages of a session whose context is full; layers with a sliding window hold the pages of their window only. */
   readonly context: number;
+  /** Sessions in `total`, each with a full context. */
+  readonly sessions: number;
   /**
-   * Most bytes of WebAssembly memory with one such session: all of the above, the engine, and what is lost between
-   * regions, up to 64 KiB, which memory grows by.
+   * Most bytes of WebAssembly memory with so many sessions, whatever the order in which they grow: weights, run state,
+   * `session` and `context` of each, the engine, and what is lost between regions, up to 64 KiB, which memory grows by.
    */
   readonly total: number;
 }
@@ -148,21 +152,33 @@ export function planMemory(
     page,
     perToken: (nHeads * page) / Size.PAGE_SLOTS,
     context: cachePages(config, cache, sizes.contextLength) * page,
+    sessions: sizes.sessions ?? 1,
   };
   return { ...parts, total: totalBytes(parts, sizes.contextLength) };
 }
 
-/** Memory with one session whose context is full; its pages come in slabs, at most one for every 32 tokens. */
-function totalBytes({ weights, runState, session, page, context }: Omit<MemoryPlan, "total">, tokens: number): number {
+/** Memory with sessions whose contexts are full; the pages of each come in slabs, at most one for every 32 tokens. */
+function totalBytes(
+  { weights, runState, session, page, context, sessions }: Omit<MemoryPlan, "total">,
+  tokens: number,
+): number {
   const slabs = Math.min(context / page, Math.ceil(tokens / Size.PAGE_SLOTS) + 1);
-  const bytes = ENGINE_BYTES + weights + runState + session + context + slabs * 2 * Size.ALIGN;
+  const bytes = ENGINE_BYTES + weights + runState + sessions * (session + context + slabs * 2 * Size.ALIGN);
   return Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
 }
 
 /** What any file may ask for besides its weights; above that, no more than the bytes it has itself. */
 const MODEST_BYTES = 48 << 20;
-/** The tokens whose pages a pool takes at once, as far as memory allows: see `Engine.reserve`. */
+/** The tokens whose pages a pool takes at once, as far as memory allows: see `aheadPages`. */
 export const FIRST_TOKENS = 256;
+
+/**
+ * Pages that a pool takes at once: never more than one session needs, so that what is taken ahead for some sessions leaves
+ * room for the regions of those that are planned and not open yet.
+ */
+export function aheadPages(config: ModelConfig, { cache, contextLength }: RunSizes): number {
+  return cachePages(config, cache, Math.min(FIRST_TOKENS, contextLength));
+}
 
 /**
  * Refuses a file of a few bytes whose sizes agree with each other and ask for gigabytes: heads without end, or a context

@@ -4,7 +4,7 @@
  * @module
  */
 import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { cachePages, FIRST_TOKENS, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
+import { aheadPages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
@@ -164,7 +164,7 @@ export class Engine {
     const free = exports.poolFreePages();
     if (pages <= free) return;
     const { aged } = pageSizes(this.sizes.cache, this.config);
-    const slab = cachePages(this.config, this.sizes.cache, FIRST_TOKENS);
+    const slab = aheadPages(this.config, this.sizes);
     const most = free + elementsWithin(this.#room(), aged);
     const ahead = Math.min(Math.max(pages, slab), most);
     if (pages <= most && (exports.poolReserve(ahead) || exports.poolReserve(pages))) return;

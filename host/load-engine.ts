@@ -89,10 +89,13 @@ export async function loadDescribed(
   return { platform, architecture, engine, plan, activations, budget: limit?.budget, weightsMs };
 }
 
-/** Full contexts that shared memory has room for: it is reserved when it is made, and cannot be made larger. */
+/** Full contexts that shared memory has room for at least: it is reserved when it is made, and cannot be made larger. */
 const SHARED_SESSIONS = 4;
 
-function sharedBytes({ weights, runState, session, context }: MemoryPlan, limit: MemoryLimit | undefined): number {
-  const bytes = 2 ** 22 + weights + runState + SHARED_SESSIONS * (session + context);
+function sharedBytes(
+  { weights, runState, session, context, sessions }: MemoryPlan,
+  limit: MemoryLimit | undefined,
+): number {
+  const bytes = 2 ** 22 + weights + runState + Math.max(SHARED_SESSIONS, sessions) * (session + context);
   return limit === undefined ? bytes : Math.min(bytes, limit.bytes);
 }

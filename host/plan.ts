@@ -32,8 +32,13 @@ export interface PlanOptions extends CacheOptions {
   /** Threads that compute; 1 where memory cannot be shared with workers (`stats.threads` says). Default 1. */
   readonly threads?: number;
   /**
+   * Sessions, each with a full context, that memory is planned for; with a budget, that are sure to fit. More can be opened
+   * while there is room. Default 1.
+   */
+  readonly sessions?: number;
+  /**
    * Most bytes of WebAssembly memory, as a number or as a text: "128MB" (10^6), "1.5GiB" (2^30). Weights, run state,
-   * sessions and pages stay within it, and so does one session with a full context. Without `keys` and `values` the best
+   * sessions and pages stay within it, and so do `sessions` with a full context. Without `keys` and `values` the best
    * forms that fit are taken, q8 first (`LADDER`); without `contextLength` the context becomes what fits. Default: none.
    */
   readonly budget?: ByteSize;
@@ -53,6 +58,8 @@ const CHOICES = LADDER.slice(1);
 
 /** Most bytes that 32-bit WebAssembly memory can have here: 64 KiB below 4 GiB. */
 const MOST_BYTES = 2 ** 32 - WASM_PAGE_BYTES;
+/** Sessions that can be planned for: more than any memory holds. */
+const MOST_SESSIONS = 65_536;
 /** The shortest context that a budget makes of a longer one by itself, in tokens. */
 const SHORTEST_CONTEXT = 32;
 
@@ -62,11 +69,11 @@ export interface Rung {
   readonly values: KvFormName;
   /** Bytes of one token's keys and values in all layers, once they are no longer recent. */
   readonly perToken: number;
-  /** WebAssembly memory with one session whose context is full. */
+  /** WebAssembly memory with all sessions, their contexts full. */
   readonly total: number;
   /** `total` is within what memory may have. */
   readonly fits: boolean;
-  /** Most tokens of a session that fit, up to what the model was trained for; 0: not one. */
+  /** Most tokens of each session that fit, up to what the model was trained for; 0: not one. */
   readonly largestContext: number;
 }
 
@@ -87,7 +94,7 @@ export interface Plan {
   /** Forms that were asked for, else q8. */
   readonly keys: KvFormName;
   readonly values: KvFormName;
-  /** By part; `total` of it is all WebAssembly memory with one session whose context is full. */
+  /** By part; `total` of it is all WebAssembly memory with `sessions` whose contexts are full. */
   readonly memory: MemoryPlan;
   /** Static data and records of the engine, at most. */
   readonly engine: number;
@@ -189,6 +196,7 @@ function readOptions({ config }: Architecture, options: PlanOptions): ResolvedOp
     maxRows,
     maxOutputs: checkInteger("maxOutputs", options.maxOutputs ?? Math.min(8, maxRows), 1, maxRows),
     threads: checkInteger("threads", options.threads ?? 1, 1, 64),
+    sessions: checkInteger("sessions", options.sessions ?? 1, 1, MOST_SESSIONS),
     cache: cacheConfig(options, activations === "f32" ? "f32" : "q8"),
   };
   if (options.budget === undefined) return { activations, sizes, limit: undefined };
@@ -280,12 +288,14 @@ function overBudget(measured: Measured, options: PlanOptions, asked: ResolvedOpt
   const advice = [
     ...(hasContext && longest > 0 ? [`ask for a context of at most ${longest} tokens`] : []),
     ...(!isOpen ? ["leave keys and values to the budget"] : []),
+    ...(sizes.sessions > 1 ? ["plan for fewer sessions"] : []),
     ...(sizes.maxRows > 1 ? [`take a smaller chunk than ${sizes.maxRows}`] : []),
     needed <= MOST_BYTES ? `raise the budget to ${needed}` : "take a smaller model or context: memory ends at 4 GiB",
   ];
+  const wanted = `${sizes.sessions === 1 ? "a context" : `${sizes.sessions} sessions with a context`} of ${contextLength} tokens`;
   return new ThimbleError(
     "over_budget",
-    `a context of ${contextLength} tokens (${forms}) needs ${needed} bytes; the budget of ${limit?.budget} has ${available}; ${advice.join(", or ")}`,
+    `${wanted} (${forms}) ${sizes.sessions === 1 ? "needs" : "need"} ${needed} bytes; the budget of ${limit?.budget} has ${available}; ${advice.join(", or ")}`,
     { file: header.file, needed, available, name: "budget" },
   );
 }

@@ -87,6 +87,8 @@ export class Session extends EventTarget implements AsyncDisposable {
   #messages: readonly ChatMessage[] = [];
   #pending: PendingTurn | undefined;
   #totals: Totals = NOTHING;
+  /** A turn is under way until its last piece was taken, which is after its last token was computed. */
+  #isTelling = false;
 
   /** Use `model.session()`, or `fork`. */
   constructor(model: Model, onClose: () => void, from: SessionState | SessionOptions = {}) {
@@ -201,6 +203,7 @@ export class Session extends EventTarget implements AsyncDisposable {
    * @throws ThimbleError closed, busy, out_of_memory
    */
   fork(): Session {
+    this.#checkIdle();
     return this.model.adopt(
       (onClose) =>
         new Session(this.model, onClose, {
@@ -228,6 +231,7 @@ export class Session extends EventTarget implements AsyncDisposable {
    * @throws ThimbleError busy, closed, invalid_option
    */
   trim(level: "half" | "all" = "all"): number {
+    this.#checkIdle();
     const before = this.#session.pages;
     this.#session.trim(checkChoice("level", level, ["half", "all"]) === "all" ? 0 : this.#session.cachedTokens >> 1);
     return (before - this.#session.pages) * this.model.stats.plan.page;
@@ -236,6 +240,7 @@ export class Session extends EventTarget implements AsyncDisposable {
   /** Frees the session's pages; they are zeroed before anyone else gets them. */
   close(): void {
     this.#session.close();
+    this.#isTelling = false;
     this.#onClose();
   }
 
@@ -248,8 +253,23 @@ export class Session extends EventTarget implements AsyncDisposable {
     options: GenerateOptions,
     paused?: PausedTurn,
   ): AsyncGenerator<string, GenerationResult> {
-    if ((options.overflow ?? this.#session.overflow) === "evict") this.#pinSystem(ids, messages ?? this.#messages);
-    const result = yield* runTurn(this.#session, this.model.tokenizer, ids, options, paused);
+    this.#checkIdle();
+    this.#isTelling = true;
+    try {
+      if ((options.overflow ?? this.#session.overflow) === "evict") this.#pinSystem(ids, messages ?? this.#messages);
+      const result = yield* runTurn(this.#session, this.model.tokenizer, ids, options, paused);
+      return this.#finish({ ids, messages }, result);
+    } finally {
+      this.#isTelling = false;
+    }
+  }
+
+  /** @throws ThimbleError busy */
+  #checkIdle(): void {
+    if (this.#isTelling) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
+  }
+
+  #finish({ ids, messages }: Resolved, result: GenerationResult): GenerationResult {
     this.#pending = undefined;
     if (this.#session.paused !== undefined) {
       this.#pending = { ids, messages, paused: this.#session.paused };
@@ -317,6 +337,7 @@ export class Session extends EventTarget implements AsyncDisposable {
    * @throws ThimbleError closed, busy, invalid_option; the stream: closed, capsule_key, unsupported_runtime
    */
   save(options: SaveOptions = {}): ReadableStream<Uint8Array> {
+    this.#checkIdle();
     if (this.#session.ledger.totals.tokens > 0) {
       throw new ThimbleError("invalid_option", "a session that has evicted tokens cannot be saved yet");
     }

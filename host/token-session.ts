@@ -258,9 +258,10 @@ export class TokenSession {
           break;
         }
         if (completionIds.length === maxTokens) break;
-        if (isOver()) return pause();
         try {
           if (rule.overflow !== "evict") this.#checkRoom(history.length, this.#cached.length);
+          // Only now: a turn that has no room for its last token is over, and could not go on.
+          if (isOver()) return pause();
           this.#extend([sampled.id], true, rule);
         } catch (error) {
           overflow = fullOf(error);

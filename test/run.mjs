@@ -1,55 +1,96 @@
 /**
- * Runs uvu on a folder of bundled tests and fails unless every test passed. uvu itself exits 0 when a hook throws: the rest
- * of its suite is then neither run nor counted as failed, only missing from "Passed".
+ * Runs bundled test files, each in a process of its own, as many at once as there are cores (4 at most), and fails unless
+ * every test passed. uvu itself exits 0 when a hook throws: the rest of its suite is then neither run nor counted as failed,
+ * only missing from "Passed".
  *
- *   node test/run.mjs build/test [PATTERN ...]
+ *   node test/run.mjs build/test [PATTERN ...] [--at-once N]
  *
- * Several patterns run side by side, each in a process of its own, their outputs one after the other. A pattern with commas
- * is a list of folders.
+ * A pattern is a regular expression for paths below the folder; commas separate several. A file that passes is one line,
+ * one that fails its whole output. With `--at-once 1` the output of a file is written as it comes.
  */
 import { spawn } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
 
-const [folder, ...given] = process.argv.slice(2);
-const patterns = given.map((pattern) => (pattern.includes(",") ? `^(${pattern.replaceAll(",", "|")})/` : pattern));
+/** Begun first, so that none of them is left when the others are done; a name that is missing here costs some seconds. */
+const LONGEST = [
+  "host/capsule.test.js",
+  "host/word-split.test.js",
+  "model/invariance.test.js",
+  "cli/run.test.js",
+  "kernel/attend-packed.test.js",
+  "host/budget.test.js",
+  "cli/failures.test.js",
+  "host/plan.test.js",
+  "store/cli.test.js",
+  "host/resume.test.js",
+  "binding/node.test.js",
+  "cache/journal.test.js",
+  "host/sentencepiece.test.js",
+];
 
-/** Output and verdict of uvu on the files that match; all files without a pattern. */
-function run(pattern, write) {
-  const args = [
-    "--enable-source-maps",
-    "node_modules/uvu/bin.js",
-    folder,
-    ...pattern,
-    "--ignore",
-    "(\\.map|\\.wasm|/worker\\.js)$",
-  ];
-  const child = spawn(process.execPath, args, { stdio: ["inherit", "pipe", "inherit"] });
-  let tail = "";
-  child.stdout.on("data", (piece) => {
-    write(piece);
-    tail = (tail + piece).slice(-2000);
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { "at-once": { type: "string" } } });
+const [folder, ...patterns] = positionals;
+const atOnce = Number(values["at-once"] ?? Math.min(4, availableParallelism()));
+const wanted = patterns.flatMap((pattern) => pattern.split(",")).map((pattern) => new RegExp(pattern));
+const files = readdirSync(folder, { recursive: true })
+  .map((path) => path.replaceAll("\\", "/"))
+  .filter((path) => path.endsWith(".test.js"))
+  .filter((path) => wanted.length === 0 || wanted.some((pattern) => pattern.test(path)))
+  .sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+
+function rank(path) {
+  const place = LONGEST.indexOf(path);
+  return place < 0 ? LONGEST.length : place;
+}
+
+/** Runs a file to its end: what it wrote, and how many tests it has and passed; NaN where it did not come so far. */
+function run(path) {
+  const env = { ...process.env, ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
+  const child = spawn(process.execPath, ["--enable-source-maps", join(folder, path)], {
+    env,
+    stdio: ["inherit", "pipe", "pipe"],
   });
+  let output = "";
+  for (const [stream, live] of [
+    [child.stdout, process.stdout],
+    [child.stderr, process.stderr],
+  ]) {
+    stream.setEncoding("utf8").on("data", (text) => {
+      output += text;
+      if (atOnce === 1) live.write(text);
+    });
+  }
   return new Promise((resolve) => {
     child.on("close", (code, signal) => {
-      const count = (name) =>
-        Number(new RegExp(`${name}:\\D*(\\d+)`).exec(tail.slice(tail.lastIndexOf("Total:")))?.[1]);
+      const end = output.slice(output.lastIndexOf("Total:"));
+      const count = (name) => Number(new RegExp(`${name}:\\D*(\\d+)`).exec(end)?.[1]);
       const [total, passed] = [count("Total"), count("Passed")];
-      if (signal !== null || code !== 0) resolve(code || 1);
-      else if (total > 0 && passed === total) resolve(0);
-      else {
-        console.error(`only ${passed} of ${total} tests passed`);
-        resolve(1);
-      }
+      resolve({ output, total, passed, isGood: code === 0 && signal === null && total > 0 && passed === total });
     });
   });
 }
 
-const outputs = patterns.slice(1).map(() => []);
-const runs = [run(patterns.slice(0, 1), (piece) => process.stdout.write(piece))];
-patterns.slice(1).forEach((pattern, i) => {
-  runs.push(run([pattern], (piece) => outputs[i].push(piece)));
-});
-for (const [i, verdict] of runs.entries()) {
-  const code = await verdict;
-  if (i > 0) process.stdout.write(Buffer.concat(outputs[i - 1]));
-  if (code !== 0) process.exitCode = code;
+const start = performance.now();
+const failed = [];
+let nTests = 0;
+const queue = [...files];
+const seconds = (since) => ((performance.now() - since) / 1000).toFixed(1).padStart(6);
+
+async function work() {
+  for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
+    const began = performance.now();
+    const { output, total, passed, isGood } = await run(path);
+    if (atOnce > 1 && !isGood) process.stdout.write(output);
+    console.log(`${isGood ? "ok  " : "FAIL"} ${seconds(began)} s  ${path}: ${passed} of ${total} tests passed`);
+    nTests += total || 0;
+    if (!isGood) failed.push(path);
+  }
 }
+
+await Promise.all(Array.from({ length: atOnce }, work));
+console.log(`\n${nTests} tests in ${files.length} files, ${seconds(start).trim()} s`);
+if (failed.length > 0) console.log(`FAILED: ${failed.join(", ")}`);
+if (failed.length > 0 || files.length === 0) process.exitCode = 1;

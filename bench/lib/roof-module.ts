@@ -22,14 +22,16 @@ export function sum(at: usize, n: usize): i64 {
 /** First byte of the buffer in the module's memory. */
 const START = 65536;
 
-export async function compileRoof(): Promise<Uint8Array> {
+/** @param importMemory - reads a memory that it is given as env.memory, in place of one of its own */
+export async function compileRoof(importMemory = false): Promise<Uint8Array<ArrayBuffer>> {
   const { error, stderr, binary } = await asc.compileString(SOURCE, {
+    importMemory,
     optimizeLevel: 3,
     runtime: "stub",
     enable: ["simd"],
   });
   if (binary === null) throw new Error(`the roof's loop does not compile: ${error?.message ?? stderr.toString()}`);
-  return binary;
+  return new Uint8Array(binary);
 }
 
 /** Reads `bytes` of memory of its own over and over. */

@@ -47,6 +47,8 @@ export const BARS: readonly Bar[] = [
   ...both({ part: "onnxruntime", case: "128 x 576 x 12288", against: ORT_INT8, atLeast: 1.1 }),
   ...both({ part: "onnxruntime", case: "1 x 576 x 12288", against: ORT_INT8, atLeast: 8 }),
   ...both({ part: "tokens", case: "decode @128, share of the roof", atLeast: 0.6 }),
+  ...both({ part: "attention", case: "q8 pages, share of the roof", atLeast: 0.25 }),
+  ...both({ part: "attention", case: "q4 pages, share of the roof", atLeast: 0.15 }),
   ...both({ part: "load", case: "process start to first token, file in the page cache", atMost: 0.5 }),
   ...both({ part: "load", case: "process start to first token, file dropped from the page cache", atMost: 0.5 }),
   ...["simd", "relaxed", "simd-threads", "relaxed-threads"].map((name) => {

@@ -1,13 +1,12 @@
 /**
- * Runs the command line tool as users do: a process with arguments, stdin, stdout, stderr and an exit code. It is bundled
- * from the sources at hand, with the WebAssembly that `npm run build:test` made, so that no stale dist/ is tested.
+ * Runs the command line tool as users do: a process with arguments, stdin, stdout, stderr and an exit code. `npm run
+ * build:test` bundles it into build/, from the sources at hand, so that no stale dist/ is tested.
  * @module
  */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { copyFile, mkdtemp, writeFile } from "node:fs/promises";
+import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build } from "esbuild";
 
 /** Beside the package's folders, as dist/ is: the tool finds its model and version from there. */
 const FOLDER = "build";
@@ -23,33 +22,10 @@ export interface Surroundings {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-let built: Promise<void> | undefined;
-
-async function bundle(): Promise<void> {
-  await build({
-    entryPoints: { cli: "bindings/cli/main.ts", worker: "bindings/node/worker.ts" },
-    bundle: true,
-    packages: "external",
-    format: "esm",
-    platform: "neutral",
-    external: ["node:*"],
-    target: "es2022",
-    outdir: FOLDER,
-    sourcemap: true,
-    logLevel: "warning",
-  });
-  await copyFile("build/wasm/test.wasm", `${FOLDER}/simd.wasm`);
-  for (const file of ["relaxed.wasm", "simd-threads.wasm", "relaxed-threads.wasm"]) {
-    await copyFile(`dist/${file}`, `${FOLDER}/${file}`);
-  }
-}
-
 export async function start(
   args: readonly string[],
   { env }: Surroundings = {},
 ): Promise<ChildProcessWithoutNullStreams> {
-  built ??= bundle();
-  await built;
   const { THIMBLE_MODEL: _, ...inherited } = process.env;
   return spawn(process.execPath, [`${FOLDER}/cli.js`, ...args], { env: { ...inherited, ...env } });
 }

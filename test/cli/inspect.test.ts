@@ -74,7 +74,7 @@ const OPTIONS: Record<string, string[]> = {
     ...["temp", "temperature", "top-k", "top-p", "dump-cache", "ledger", ...FORGETTING, ...LOADING, ...COMMON],
   ],
   inspect: ["tensors", ...COMMON],
-  plan: ["activations", ...MEMORY, ...COMMON],
+  plan: ["activations", "sessions", ...MEMORY, ...COMMON],
   perplexity: ["from", "prompt-ids", ...FORGETTING, ...LOADING, ...COMMON],
 };
 

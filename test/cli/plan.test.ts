@@ -57,6 +57,26 @@ test("--json has every number, and the exit code says whether it can run", async
   assert.match(refused.stdout, /^It does not fit: /m);
 });
 
+test("--sessions counts so many full contexts", async () => {
+  const args = ["--budget", "30MB", "-c", "2048", "--keys", "q8"];
+  const [one, three, text] = await Promise.all([
+    json("plan", ...args),
+    json("plan", ...args, "--sessions", "3"),
+    thimble(["plan", ...args, "--sessions", "3"]),
+  ]);
+  assert.equal([one.memory.sessions, three.memory.sessions], [1, 3]);
+  assert.is(three.memory.session, one.memory.session);
+  const { session, context } = one.memory;
+  assert.ok(three.memory.total - one.memory.total >= 2 * (session + context));
+  assert.ok(three.ladder[0].largestContext < one.ladder[0].largestContext);
+  assert.match(text.stdout, /^3 sessions: tables +[\d.]+ KiB$/m);
+  assert.match(text.stdout, /^keys and values of 3 x 2048 tokens +/m);
+  assert.match(
+    text.stdout,
+    /^With this budget 3 sessions run with q8 keys and q8 values, and a context of 2048 tokens each\.$/m,
+  );
+});
+
 test("run keeps to a budget: same words in q8, fewer bits or less context when it must, and says so", async () => {
   const [free, tight, short] = await Promise.all([
     json("run", ...GREEDY),

@@ -7,7 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { openFile } from "../../bindings/node/file-source.ts";
 import { describeModel } from "../../host/architecture.ts";
-import { ENGINE_BYTES } from "../../host/budget.ts";
+import { ENGINE_BYTES, regionBytes } from "../../host/budget.ts";
 import { parseByteSize } from "../../host/byte-size.ts";
 import type { Engine } from "../../host/engine.ts";
 import { ThimbleError, type ThimbleErrorCode } from "../../host/errors.ts";
@@ -144,6 +144,7 @@ test("hostile options are refused before anything is computed", async () => {
   const hostile: Record<string, unknown>[] = [
     ...[{ budget: "lots" }, { budget: 0 }, { budget: null }, { contextLength: 0 }, { contextLength: 1e9 }],
     ...[{ contextLength: "8" }, { keys: "q5" }, { values: 8 }, { kvWindow: 33 }, { kvWindow: 0 }, { kvSinks: -32 }],
+    ...[{ sessions: 0 }, { sessions: 1.5 }, { sessions: "2" }, { sessions: 70_000 }],
     ...[{ kvGroup: 48 }, { chunk: 5000 }, { maxOutputs: 65 }, { threads: 0 }, { activations: "f16" }],
   ];
   for (const options of hostile) {
@@ -354,6 +355,98 @@ test("a session runs to the last token of its context in exactly the planned mem
           },
         ),
         { numRuns: 4 },
+      );
+    }
+  }
+});
+
+/** Orders in which sessions come to full contexts: one after the other, all opened first, and in turns. */
+const ORDERS = {
+  "one after the other": (n: number) => Array.from({ length: n * 8 }, (_, i) => Math.floor(i / 8)),
+  "in turns": (n: number) => Array.from({ length: n * 8 }, (_, i) => i % n),
+  "the first to its end, then all in turns": (n: number) => [
+    ...Array.from({ length: 8 }, () => 0),
+    ...Array.from({ length: n * 8 }, (_, i) => i % n),
+  ],
+};
+
+test("as many sessions as planned come to full contexts within the plan, in any order, and no more is planned", async () => {
+  for (const path of MODELS.slice(1)) {
+    for (const [i, forms] of LADDER.entries()) {
+      for (const [contextLength, sessions] of [
+        [250, 3],
+        [40, 5],
+      ] as const) {
+        const options = { ...forms, contextLength, sessions, chunk: 64, kvWindow: 32 };
+        const { memory } = await planOf(path, options);
+        const budget = memory.total;
+        const order = Object.values(ORDERS)[i % 3]!;
+        await using model = await load(path, { ...options, budget });
+        assert.equal(model.stats.plan, memory);
+        const { engine } = model;
+        const { exports } = engine.runtime;
+        const opened: number[] = [];
+        for (const which of order(sessions)) {
+          if (which === opened.length) opened.push(engine.openSession());
+          const room = contextLength - exports.sessionLength(opened[which]!);
+          if (room > 0) feed(engine, opened[which]!, Math.min(room, Math.ceil(contextLength / 8)));
+        }
+        for (const session of opened) assert.is(exports.sessionLength(session), contextLength);
+        checkMemory(model, budget);
+        const used = exports.poolPages() - exports.poolFreePages();
+        assert.ok(used * memory.page <= sessions * memory.context, "pages of all sessions");
+        const spare = budget - engine.runtime.memoryBytes();
+        const atMost = 2 * WASM_PAGE + sessions * (contextLength / 32 + 2) * 128 + memory.context;
+        assert.ok(spare < atMost, `${spare} bytes were never used`);
+      }
+    }
+  }
+});
+
+test("the arena with several sessions is the plan's, to the byte", async () => {
+  for (const path of MODELS) {
+    for (const sessions of [1, 2, 5]) {
+      await using model = await load(path, { contextLength: 250, sessions });
+      const { exports } = model.engine.runtime;
+      const { plan: memory } = model.stats;
+      assert.is(memory.sessions, sessions);
+      const loaded = exports.arenaBytes();
+      const opened = Array.from({ length: sessions }, () => model.engine.openSession());
+      assert.is(exports.arenaBytes() - loaded, sessions * memory.session);
+      const pages = opened.reduce((sum, session) => sum + exports.sessionPagesNeeded(session, 250), 0);
+      assert.is(pages * memory.page, sessions * memory.context);
+      exports.poolReserve(pages);
+      assert.is(exports.arenaBytes() - loaded, sessions * memory.session + regionBytes(pages * memory.page));
+      const { byteLength } = exports.memory.buffer;
+      assert.ok(byteLength <= memory.total, `${byteLength} bytes, ${memory.total} planned`);
+      assert.ok(memory.total - byteLength <= 2 * WASM_PAGE + sessions * 10 * 128);
+    }
+  }
+});
+
+test("fits and the largest context count every session", async () => {
+  for (const path of MODELS) {
+    for (const sessions of [2, 7]) {
+      const { memory } = await planOf(path, { sessions });
+      const one = await planOf(path);
+      const growth = (sessions - 1) * (memory.session + memory.context);
+      const added = memory.total - one.memory.total - growth;
+      const slabs = sessions * (one.trainedContext / 32 + 2) * 128;
+      assert.ok(added > -WASM_PAGE && added < WASM_PAGE + slabs, `${added}`);
+      assert.ok((await planOf(path, { sessions, budget: memory.total })).fits);
+      assert.not.ok((await planOf(path, { sessions, budget: memory.total - 1 })).fits);
+      const budget = memory.total - 3 * WASM_PAGE;
+      for (const { keys, values, largestContext } of (await planOf(path, { sessions, budget })).ladder) {
+        if (largestContext === one.trainedContext || largestContext === 0) continue;
+        const at = async (contextLength: number) =>
+          (await planOf(path, { sessions, budget, contextLength, keys, values })).fits;
+        assert.ok(await at(largestContext));
+        assert.not.ok(await at(largestContext + 1));
+      }
+      const error = await errorOf(load(path, { sessions, contextLength: 200, keys: "f32", budget: "600kB" }));
+      assert.match(
+        error.message,
+        new RegExp(`${sessions} sessions with a context of 200 tokens .*plan for fewer sessions`),
       );
     }
   }

@@ -5,21 +5,26 @@ import { openFile } from "../../bindings/node/file-source.ts";
 import type { ThimbleError } from "../../host/errors.ts";
 import type { GenerateOptions } from "../../host/generation.ts";
 import { loadFrom } from "../../host/model.ts";
-import type { Session } from "../../host/session.ts";
+import type { Prompt, Session } from "../../host/session.ts";
 import { DEFAULT_MODEL, load, platform } from "../model/load.ts";
 
 const SAMPLED: GenerateOptions = { temperature: 0.9, topK: 40, seed: 5, maxTokens: 40 };
 const STORY = "Tell me a long story about a fox, a hen and the farmer who never slept. ".repeat(6);
 
 /** A model whose clock jumps by `stepMs` at every look, so that a quota ends after a known number of steps. */
-async function clocked(stepMs: number) {
+async function clocked(stepMs: number, contextLength?: number) {
   let now = 0;
   const clock = { ...platform, now: () => (now += stepMs) };
-  return loadFrom(clock, await openFile(DEFAULT_MODEL), { chunk: 16, keys: "q4", values: "q4" });
+  return loadFrom(clock, await openFile(DEFAULT_MODEL), {
+    chunk: 16,
+    keys: "q4",
+    values: "q4",
+    ...(contextLength === undefined ? {} : { contextLength }),
+  });
 }
 
 /** Slices of a turn until it is over: the pieces of text of each. */
-async function slices(session: Session, prompt: string, options: GenerateOptions) {
+async function slices(session: Session, prompt: Prompt, options: GenerateOptions) {
   const pieces: string[] = [];
   let generation = session.generate(prompt, options);
   for (;;) {
@@ -60,6 +65,17 @@ test("a quota of 1 ms still computes a chunk or a token a slice", async () => {
   const { pieces, result } = await slices(session, STORY, { ...SAMPLED, cpuMs: 1 });
   const last = result.finishReason === "stop" ? 1 : 0; // the end-of-turn token is found in a slice of its own
   assert.is(pieces.length, Math.ceil(ids.length / 16) - 1 + result.completionIds.length + last);
+});
+
+test("a turn that fills the context is over, and not paused, after its last token", async () => {
+  const model = await clocked(10, 40);
+  const ids = Array.from({ length: 33 }, (_, i) => 300 + i);
+  for (const cpuMs of [1, 35, 75]) {
+    const session = model.session();
+    const { result } = await slices(session, { ids }, { ...SAMPLED, ignoreEos: true, cpuMs });
+    assert.equal([result.finishReason, result.overflow, result.completionIds.length], ["length", "context", 8]);
+    session.close();
+  }
 });
 
 test("without a paused turn, resume is a typed error; another turn drops the paused one", async () => {

@@ -118,6 +118,25 @@ test("leaving the loop early is an abort too, and the result says so", async () 
   session.close();
 });
 
+test("a turn lasts until its last piece is taken, though all its tokens are computed", async () => {
+  const whole = await text(model.session(), FOX);
+  const session = model.session();
+  // The end of the text could be the beginning of a stop: it comes when there are no more tokens.
+  const generation = session.generate(FOX, { ...GREEDY, stop: [`${whole.slice(-1)}###`] });
+  let pieces = "";
+  for await (const piece of generation) {
+    pieces += piece;
+    for (const use of [() => session.fork(), () => session.trim(), () => session.save()]) {
+      await rejects("busy", async () => use());
+    }
+    await rejects("busy", () => session.complete("And then?", GREEDY));
+  }
+  assert.is(pieces, whole);
+  assert.is(session.messages.length, 2);
+  session.fork().close();
+  session.close();
+});
+
 test("an abort during prefill stops between chunks", async () => {
   const session = model.session();
   const controller = new AbortController();

@@ -51,11 +51,11 @@ test("every pre-tokenizer takes long runs in time that grows with their length",
     const split = createSplitter(steps);
     for (const unit of units) {
       for (const end of ["", "1", "a"]) {
-        const whole = unit.repeat(2 ** 15) + end;
+        const whole = unit.repeat(2 ** 14) + end;
         const start = performance.now();
         split(whole);
         const duration = performance.now() - start;
-        assert.ok(duration < 1500, `${name} ${JSON.stringify(unit)}...${JSON.stringify(end)}: ${duration} ms`);
+        assert.ok(duration < 400, `${name} ${JSON.stringify(unit)}...${JSON.stringify(end)}: ${duration} ms`);
       }
     }
   }

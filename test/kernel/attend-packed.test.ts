@@ -166,11 +166,13 @@ function randomHead(keyDim: number, valueDim: number, slots: number, aging: Agin
 
 test("every pair of forms, all dims, groups and lengths: the reference's bits; near exact arithmetic", () => {
   let worst = 0;
-  for (const pair of PAIRS) {
-    for (const [keyDim, valueDim, group] of DIMS) {
+  for (const [p, pair] of PAIRS.entries()) {
+    for (const [d, [keyDim, valueDim, group]] of DIMS.entries()) {
       const { head, data } = randomHead(keyDim, valueDim, 1100, { ...pair, group, recentPages: 2, sinkPages: 1 });
       for (const n of LENGTHS) {
         head.growTo(n);
+        // One slot past a span: half of the dims for each pair, the others for the next one.
+        if (n === 1025 && (p + d) % 2 === 1) continue;
         const what = `${pair.keyForm} x ${pair.valueForm}, ${keyDim} x ${valueDim} by ${group}, ${n} slots`;
         const all = n === 65 || n === 1100 ? contents(head, n, data) : undefined;
         worst = Math.max(worst, check(head, n, data, {}, what, all));

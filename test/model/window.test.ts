@@ -73,7 +73,11 @@ for (const { name, open } of FILES) {
       }
       if (chunk === 1) assert.is(held, planned);
       exports.sessionClose(session);
-      assert.is(exports.poolPages(), cachePages(config, engine.sizes.cache, 256), "256 tokens are reserved at once");
+      assert.is(
+        exports.poolPages(),
+        cachePages(config, engine.sizes.cache, CONTEXT),
+        "the context is reserved at once",
+      );
     }
     assert.is(exports.poolFreePages(), exports.poolPages());
   });
