@@ -97,7 +97,11 @@ export async function forged(
   await chunks.fill(body);
   const changed = change(body, header);
   header.fill(0, PLAIN_HEADER_BYTES); // the wrapped key comes anew
-  const sealed = sealChunks([changed instanceof Uint8Array ? changed : body], await createSealer(header, key), () => {});
+  const sealed = sealChunks(
+    [changed instanceof Uint8Array ? changed : body],
+    await createSealer(header, key),
+    () => {},
+  );
   const pieces: Uint8Array[] = [header];
   for await (const piece of sealed) pieces.push(piece);
   return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
