@@ -393,6 +393,19 @@ test("packs of texts and ids; what is no pack, or not of this model, is named", 
   const other = await load(DEFAULT_MODEL, { contextLength: 256 });
   const found = await subjectOf(() => other.openPack(file));
   assert.match(found, /^capsule_mismatch cache: .*keys: "q4".*kvWindow: 32.*keys: "q8".*load it with these/);
+  const policy = await load(DEFAULT_MODEL, {
+    contextLength: 256,
+    keys: "q4",
+    values: "q4",
+    kvWindow: 32,
+    policy: "snapkv",
+  });
+  assert.match(await subjectOf(() => policy.openPack(file)), /^capsule_mismatch cache: .*load it without/);
+  const scored = await policy.createPack({ system: SYSTEM });
+  const scoredFile = await bytesOf(scored.save());
+  assert.match(await subjectOf(() => model.openPack(scoredFile)), /^capsule_mismatch cache: .*load it with one/);
+  (await policy.openPack(scoredFile)).close();
+  await policy.close();
   const closing = other.openPack(await bytesOf((await other.createPack({ system: SYSTEM })).save()));
   await other.close();
   assert.is(await code(() => closing), "closed");
