@@ -51,7 +51,8 @@ const AT = {
   rotateKeys: 60,
   kind: 64,
   links: 68,
-  unused: 72,
+  policy: 72,
+  unused: 76,
   model: 96,
   tokenizer: 128,
   base: 160,
@@ -76,6 +77,8 @@ export interface CapsuleHeader {
   /** Bytes of the JSON behind them. */
   readonly stateBytes: number;
   readonly kind: CapsuleKind;
+  /** The model has an eviction policy: pages then have positions. */
+  readonly hasPolicy: boolean;
   /** Capsules that are the session together: this one, the one it continues, and so on to a full one; 1 is a full one. */
   readonly links: number;
   /** SHA-256 [32] each; see digest.ts. */
@@ -116,6 +119,7 @@ export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
   view.setUint32(AT.rotateKeys, rotateKeys ? 1 : 0, true);
   view.setUint32(AT.kind, KINDS.indexOf(header.kind), true);
   view.setUint32(AT.links, header.links, true);
+  view.setUint32(AT.policy, header.hasPolicy ? 1 : 0, true);
   bytes.set(header.model, AT.model);
   bytes.set(header.tokenizer, AT.tokenizer);
   bytes.set(header.base, AT.base);
@@ -149,7 +153,8 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
   }
   const isEncrypted = u32(AT.encrypted) === 1;
   const isUsed = (from: number, to: number): boolean => bytes.subarray(from, to).some((byte) => byte !== 0);
-  const isUnknown = u32(AT.encrypted) > 1 || u32(AT.rotateKeys) > 1 || isUsed(AT.unused, AT.model);
+  const isUnknown =
+    u32(AT.encrypted) > 1 || u32(AT.rotateKeys) > 1 || u32(AT.policy) > 1 || isUsed(AT.unused, AT.model);
   if (isUnknown || isUsed(isEncrypted ? AT.end : PLAIN_HEADER_BYTES, HEADER_BYTES)) {
     throw malformed("its header has bits that mean nothing");
   }
@@ -176,6 +181,7 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     tokens: u32(AT.tokens),
     stateBytes: u32(AT.stateBytes),
     kind,
+    hasPolicy: u32(AT.policy) === 1,
     links,
     model: bytes.slice(AT.model, AT.tokenizer),
     tokenizer: bytes.slice(AT.tokenizer, AT.base),

@@ -99,6 +99,10 @@ async function checkHeader(model: CapsuleModel, header: CapsuleHeader, kind: Cap
     const advice = "load it with these, or make the capsule again";
     throw mismatch("cache", `the capsule needs a model with { ${theirs} }, this one has { ${ours} }; ${advice}`);
   }
+  if (header.hasPolicy !== (sizes.cache.policy !== undefined)) {
+    const advice = header.hasPolicy ? "with a policy; load it with one" : "without a policy; load it without";
+    throw mismatch("cache", `the capsule was made with a model that was loaded ${advice}, or make the capsule again`);
+  }
   if (header.stateBytes > MAX_STATE_BYTES) throw malformed("its messages are too long");
   if (header.position > sizes.contextLength) throw tooLong(header.position, sizes.contextLength);
   // The last token of a full context has no place in the cache any more.

@@ -96,6 +96,7 @@ async function* write(writing: Writing): AsyncGenerator<Uint8Array, void> {
     tokens: tokens.length,
     stateBytes: state.byteLength,
     kind,
+    hasPolicy: model.engine.sizes.cache.policy !== undefined,
     links,
     ...(await digestsOf(model)),
     base: base?.id ?? new Uint8Array(HASH_BYTES),

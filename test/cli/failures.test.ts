@@ -24,8 +24,8 @@ async function fails(args: readonly string[], code: string, surroundings: Surrou
 
 test("wrong usage exits with 2, says nothing on stdout, and leads to the help in one line", async () => {
   const cases: [string[], RegExp][] = [
-    [[], /the commands are run, inspect, plan, perplexity/],
-    [["tell"], /no command "tell"; the commands are run, inspect, plan, perplexity/],
+    [[], /the commands are run, inspect, plan, pack, perplexity/],
+    [["tell"], /no command "tell"; the commands are run, inspect, plan, pack, perplexity/],
     [["run", "--temp", "hot", "x", "--json"], /--temp takes 0, or a number from 0\.001 to 100, got "hot"/],
     [["run", "--prompt-ids", "1,two"], /--prompt-ids takes token ids .* got "two"/],
     [["run", "a", "b", "c"], /3 arguments/],

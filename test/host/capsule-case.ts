@@ -82,10 +82,10 @@ export async function code(run: () => Promise<unknown>): Promise<ThimbleErrorCod
   return "none";
 }
 
-/** A capsule whose body or header was changed, with tags as if it had been saved so. */
+/** A capsule whose body or header was changed, with tags as if it had been saved so; `change` may give another body. */
 export async function forged(
   capsule: Uint8Array<ArrayBuffer>,
-  change: (body: Uint8Array<ArrayBuffer>, header: Uint8Array<ArrayBuffer>) => void,
+  change: (body: Uint8Array<ArrayBuffer>, header: Uint8Array<ArrayBuffer>) => unknown,
   key?: Uint8Array,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const header = capsule.slice(0, HEADER_BYTES);
@@ -95,9 +95,13 @@ export async function forged(
   const length = capsule.byteLength - HEADER_BYTES;
   const body = new Uint8Array(length - Math.ceil(length / frame) * (frame - (1 << 18)));
   await chunks.fill(body);
-  change(body, header);
+  const changed = change(body, header);
   header.fill(0, PLAIN_HEADER_BYTES); // the wrapped key comes anew
-  const sealed = sealChunks([body], await createSealer(header, key), () => {});
+  const sealed = sealChunks(
+    [changed instanceof Uint8Array ? changed : body],
+    await createSealer(header, key),
+    () => {},
+  );
   const pieces: Uint8Array[] = [header];
   for await (const piece of sealed) pieces.push(piece);
   return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());

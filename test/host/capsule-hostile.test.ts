@@ -1,7 +1,10 @@
 /** Capsules that were cut, changed, put together or forged: always a ThimbleError, never a page lost. */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { ByteReader } from "../../host/capsule/byte-reader.ts";
+import { ChunkReader, sealChunks } from "../../host/capsule/chunks.ts";
 import { HEAD_BYTES, HEADER_BYTES } from "../../host/capsule/format.ts";
+import { createOpener, createSealer } from "../../host/capsule/seal.ts";
 import type { ThimbleError } from "../../host/errors.ts";
 import type { Model } from "../../host/model.ts";
 import { families, loadFamily } from "../model/families.ts";
@@ -108,6 +111,31 @@ for (const [name, options] of Object.entries({ plain: undefined, encrypted: { ke
     await unharmed();
   });
 }
+
+test("plain chunks of two bodies under one header do not mix, wherever their contents end", async () => {
+  const header = new Uint8Array(HEADER_BYTES);
+  const sealed = async (fill: number) => {
+    const body = new Uint8Array(2.5 * (1 << 18)).fill(fill);
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of sealChunks([body], await createSealer(header, undefined), () => {})) chunks.push(chunk);
+    return chunks;
+  };
+  const [a, b] = [await sealed(1), await sealed(2)];
+  const read = async (chunks: readonly Uint8Array[]) => {
+    const reader = new ByteReader(new Uint8Array(Buffer.concat(chunks)), undefined);
+    const body = new ChunkReader(reader, await createOpener(header, false, undefined));
+    while (!(await body.isEnd())) body.now(1 << 18);
+  };
+  assert.is(await code(() => read(a)), "none");
+  for (const mixed of [
+    [b[0]!, a[1]!, a[2]!],
+    [a[0]!, b[1]!, a[2]!],
+    [a[0]!, a[1]!, b[2]!],
+    [a[1]!, a[0]!, a[2]!],
+  ]) {
+    assert.is(await code(() => read(mixed)), "capsule_malformed");
+  }
+});
 
 test("headers with values of no sense", async () => {
   const { capsule, unharmed } = await sample(small, 90);
