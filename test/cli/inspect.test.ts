@@ -69,11 +69,22 @@ const LOADING = ["activations", "quiet", "variant", ...MEMORY];
 const FORGETTING = ["kv-bytes", "kv-ratio", "kv-slots", "overflow", "sinks", "window"];
 const OPTIONS: Record<string, string[]> = {
   run: [
-    ...["chat", "frequency-penalty", "ignore-eos", "logit-bias", "logprobs", "max-tokens", "min-p", "presence-penalty"],
+    ...[
+      "chat",
+      "frequency-penalty",
+      "ignore-eos",
+      "logit-bias",
+      "logprobs",
+      "max-tokens",
+      "min-p",
+      "pack",
+      "presence-penalty",
+    ],
     ...["prompt-ids", "raw", "repeat-last-n", "repeat-penalty", "seed", "special", "stats", "stop", "system"],
     ...["temp", "temperature", "top-k", "top-p", "dump-cache", "ledger", ...FORGETTING, ...LOADING, ...COMMON],
   ],
   inspect: ["tensors", ...COMMON],
+  pack: ["output", "prompt-ids", "raw", "system", ...LOADING, ...COMMON],
   plan: ["activations", "sessions", ...MEMORY, ...COMMON],
   perplexity: ["from", "prompt-ids", ...FORGETTING, ...LOADING, ...COMMON],
 };
