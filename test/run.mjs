@@ -75,7 +75,8 @@ function run(path) {
 
 const start = performance.now();
 const failed = [];
-let nTests = 0;
+let nPassed = 0;
+let nFailed = 0;
 const queue = [...files];
 const seconds = (since) => ((performance.now() - since) / 1000).toFixed(1).padStart(6);
 
@@ -85,12 +86,15 @@ async function work() {
     const { output, total, passed, isGood } = await run(path);
     if (atOnce > 1 && !isGood) process.stdout.write(output);
     console.log(`${isGood ? "ok  " : "FAIL"} ${seconds(began)} s  ${path}: ${passed} of ${total} tests passed`);
-    nTests += total || 0;
+    nPassed += passed || 0;
+    // A file that ends otherwise than by its tests has failed as well.
+    nFailed += isGood ? 0 : Math.max(1, total - passed || 0);
     if (!isGood) failed.push(path);
   }
 }
 
 await Promise.all(Array.from({ length: atOnce }, work));
-console.log(`\n${nTests} tests in ${files.length} files, ${seconds(start).trim()} s`);
+const sum = `${nPassed + nFailed} tests: ${nPassed} passed, ${nFailed} failed`;
+console.log(`\n${sum} in ${files.length} files, ${seconds(start).trim()} s`);
 if (failed.length > 0) console.log(`FAILED: ${failed.join(", ")}`);
 if (failed.length > 0 || files.length === 0) process.exitCode = 1;
