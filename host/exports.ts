@@ -86,8 +86,20 @@ export interface EngineExports {
   /** 64 bits (low, high) over n words into `out`; seed is a u32. */
   checksum(out: number, x: number, n: number, seed: number): void;
   setPageBroken(page: number, broken: boolean): void;
-  sessionAdopt(session: number, length: number): Status;
-  headAdopt(session: number, head: number, base: number, keySquares: number, closedSquares: number): Status;
+  /** Position of a page's first slot. */
+  pageStart(page: number): number;
+  /** Bits 0..7: empty slots, bit 8: they have positions. */
+  setPageSlots(page: number, slots: number, first: number): void;
+  isRelative(session: number): number | boolean;
+  sessionAdopt(session: number, length: number, relative: boolean): Status;
+  headAdopt(
+    session: number,
+    head: number,
+    base: number,
+    length: number,
+    keySquares: number,
+    closedSquares: number,
+  ): Status;
   slotAddress(): number;
   slotRead(session: number, head: number, slot: number): number;
   slotWrite(session: number, head: number, slot: number): void;

@@ -25,16 +25,21 @@ export interface LedgerEntry extends EvictedSpan {
 }
 
 /** A span that went at once, and when. */
-interface Dated extends LedgerEntry {
+export interface DatedEntry extends LedgerEntry {
   /** Tokens the session had computed by then. */
   readonly at: number;
 }
 
 export class Ledger {
-  readonly #dated: Dated[];
+  readonly #dated: DatedEntry[];
 
-  constructor(dated: readonly Dated[] = []) {
+  constructor(dated: readonly DatedEntry[] = []) {
     this.#dated = [...dated];
+  }
+
+  /** Entries as they came, before neighbours are joined. */
+  get dated(): readonly DatedEntry[] {
+    return this.#dated;
   }
 
   get entries(): readonly LedgerEntry[] {
@@ -72,7 +77,7 @@ export class Ledger {
 }
 
 /** Spans that go one after the other become one. */
-function merge(spans: readonly Dated[]): LedgerEntry[] {
+function merge(spans: readonly DatedEntry[]): LedgerEntry[] {
   const merged: LedgerEntry[] = [];
   for (const { at: _, ...next } of spans) {
     const last = merged.at(-1);

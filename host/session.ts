@@ -338,11 +338,13 @@ export class Session extends EventTarget implements AsyncDisposable {
    */
   save(options: SaveOptions = {}): ReadableStream<Uint8Array> {
     this.#checkIdle();
-    if (this.#session.ledger.totals.tokens > 0) {
-      throw new ThimbleError("invalid_option", "a session that has evicted tokens cannot be saved yet");
-    }
     const { engine, header, stats } = this.model;
-    const conversation = { messages: this.#messages, pending: this.#pending, totals: this.#totals };
+    const conversation = {
+      messages: this.#messages,
+      pending: this.#pending,
+      totals: this.#totals,
+      forgetting: this.#session.forgetting,
+    };
     return saveCapsule({ engine, header, activations: stats.activations }, this.#session, conversation, options);
   }
 }

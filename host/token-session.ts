@@ -6,6 +6,7 @@
  */
 import { Size } from "../assembly/memory/status.ts";
 import { KnownLinks } from "./capsule/known-links.ts";
+import type { ForgettingState } from "./capsule/state.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { type EvictionRule, evictedSpans, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
@@ -41,6 +42,8 @@ export interface HeldSession {
   release(): void;
 }
 
+/** Positions of a session that evicts end here: MAX_POSITION of assembly/cache/session.ts. */
+export const MAX_POSITION = 2 ** 24;
 /** How spans are chosen: the oldest go first. */
 const POLICY = "streaming";
 
@@ -54,6 +57,7 @@ export class TokenSession {
   readonly #cached: number[] = [];
   #tokens: readonly number[] = [];
   #paused: PausedTurn | undefined;
+  #options: SessionOptions;
   #rule: EvictionRule;
   #promptRule: PromptRule | undefined;
   #pins: readonly Pin[] = [];
@@ -79,6 +83,7 @@ export class TokenSession {
       readonly known?: KnownLinks;
     } = {},
   ) {
+    this.#options = options;
     this.#rule = evictionRule(engine, options);
     this.#promptRule = promptRule(engine, options);
     this.known = known;
@@ -98,6 +103,7 @@ export class TokenSession {
       address: this.#engine.forkSession(this.#address),
       known: this.known.copy(),
     });
+    copy.#options = this.#options;
     copy.#rule = this.#rule;
     copy.#promptRule = this.#promptRule;
     copy.#pins = this.#pins;
@@ -121,8 +127,19 @@ export class TokenSession {
 
   /** What it does from the next turn on when the context is full, and what it keeps of prompts. @throws ThimbleError invalid_option */
   declare(options: SessionOptions): void {
+    this.#options = options;
     this.#rule = evictionRule(this.#engine, options);
     this.#promptRule = promptRule(this.#engine, options);
+  }
+
+  /** What a capsule says of it; undefined where there is nothing to say. */
+  get forgetting(): ForgettingState | undefined {
+    const { overflow, sinks, window, keep } = this.#options;
+    const { dated } = this.#ledger;
+    const isPlain =
+      (overflow ?? "stop") === "stop" && keep === undefined && this.#pins.length === 0 && dated.length === 0;
+    if (isPlain) return undefined;
+    return { options: { overflow, sinks, window, keep }, pins: this.#pins, turns: this.#turns, ledger: dated };
   }
 
   /** What turns do when the context is full, where they do not say so. */
@@ -447,9 +464,18 @@ export class TokenSession {
     engine: Engine,
     host: Pick<Platform, "pause" | "now">,
     address: number,
-    state: Pick<HeldSession, "cached" | "tokens" | "known"> & { readonly paused: PausedTurn | undefined },
+    state: Pick<HeldSession, "cached" | "tokens" | "known"> & {
+      readonly paused: PausedTurn | undefined;
+      readonly forgetting?: ForgettingState | undefined;
+    },
   ): TokenSession {
-    const session = new TokenSession(engine, host, { address, known: state.known });
+    const { forgetting } = state;
+    const session = new TokenSession(engine, host, { ...forgetting?.options, address, known: state.known });
+    if (forgetting !== undefined) {
+      session.#pins = mergePins(forgetting.pins);
+      session.#turns = forgetting.turns;
+      session.#ledger = new Ledger(forgetting.ledger);
+    }
     for (const id of state.cached) session.#cached.push(id);
     session.#tokens = state.tokens;
     session.#paused = state.paused;

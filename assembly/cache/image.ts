@@ -1,19 +1,21 @@
 /**
  * A session as an image: what the host reads of one to write it down, and how it builds one again on a fresh session
- * (host/capsule). Forms and places of pages follow from the length alone, as aging puts them (append.ts), so that an image
- * holds contents only: of each head its first slot, the contents of closed pages, and the open page slot by slot.
+ * (host/capsule). Forms and places of pages follow from their number alone, as aging puts them (append.ts), so that an image
+ * holds contents only: of each head its first slot and their number, of closed pages the contents, slots in use and first
+ * position, and the open page slot by slot.
  *
  * Building: `sessionAdopt`, then `headAdopt` for every head, then contents. Until `headAdopt` has run for all of them the
  * session must not be used except to close it, which gives back whatever it has.
  */
 import { AttendTask, Engine, engine, HeadView, Session } from "../memory/records";
-import { Size, Status } from "../memory/status";
+import { Option, Size, Status } from "../memory/status";
 import { agesTwice, fixedPage, recentForm, setPage } from "./append";
 import { headOf, pooledPages } from "./heads";
 import {
-  isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, setForms, valueFormOf, valueOffset, writeSlot,
+  firstPosition, isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, setForms, valueFormOf, valueOffset, writeSlot,
 } from "./page";
 import { poolTake } from "./pool";
+import { MAX_POSITION } from "./session";
 import { canTruncate, mostPages, pagesFor } from "./window";
 
 // @ts-ignore: decorator
@@ -89,11 +91,28 @@ function slotScratch(e: Engine): usize {
   return changetype<AttendTask>(e.attention).scratch;
 }
 
+/** The slots of a page that are in use, and the position of the first. */
+export function pageStart(page: usize): u32 {
+  return firstPosition(page);
+}
+
+/** What the header of a closed page says of its slots: u8 empty ones, u8 1 where they have positions; and the first one. */
+export function setPageSlots(page: usize, slots: u32, first: u32): void {
+  store<u16>(page, <u16>slots, 6);
+  setFirstPosition(page, first);
+}
+
+/** Whether queries see cache-relative positions. */
+export function isRelative(address: usize): bool {
+  return changetype<Session>(address).relative != 0;
+}
+
 /** Begins to build a session of `length` tokens on a fresh one. */
-export function sessionAdopt(address: usize, length: u32): Status {
+export function sessionAdopt(address: usize, length: u32, relative: bool): Status {
   const session = changetype<Session>(address);
-  if (session.nextPosition != 0 || length > session.capacity) return Status.BAD_ARGUMENT;
+  if (session.nextPosition != 0 || length > MAX_POSITION) return Status.BAD_ARGUMENT;
   session.nextPosition = length;
+  session.relative = <u32>relative;
   return Status.OK;
 }
 
@@ -113,15 +132,19 @@ function adoptPage(e: Engine, head: HeadView, index: u32, closed: u32): void {
 }
 
 /**
- * Gives a head the pages of the session's length from slot `base` on, zeroed; the host has reserved them. BAD_ARGUMENT
- * where the base cannot be (no multiple of 32, past what the next token sees, or so far back that the window would have
- * dropped it), or where the squares are not two finite numbers in order.
+ * Gives a head the pages of `length` slots from slot `base` on, zeroed; the host has reserved them. BAD_ARGUMENT where the
+ * base cannot be (no multiple of 32, past what the next token sees, or so far back that the window would have dropped it),
+ * where other slots than the session's tokens belong to a head that cannot forget, or are more than the context; or where
+ * the squares are not two finite numbers in order.
  */
-export function headAdopt(address: usize, index: u32, base: u32, keySquares: f64, closedSquares: f64): Status {
+export function headAdopt(address: usize, index: u32, base: u32, length: u32, keySquares: f64, closedSquares: f64): Status {
   const e = engine();
-  const length = changetype<Session>(address).nextPosition;
+  const position = changetype<Session>(address).nextPosition;
   if (index >= e.nHeadViews) return Status.BAD_ARGUMENT;
   const head = headAt(address, index);
+  const mayForget = head.window == 0 && !(e.options & Option.KEY_DRIVEN);
+  if (length != position && !mayForget) return Status.BAD_ARGUMENT;
+  if (head.window == 0 && length > e.contextLength) return Status.BAD_ARGUMENT;
   const first = base / Size.PAGE_SLOTS;
   if (head.nPages != 0 || base % Size.PAGE_SLOTS != 0 || base > length || !(0 <= closedSquares)) return Status.BAD_ARGUMENT;
   if (!(closedSquares <= keySquares) || !(keySquares < Infinity)) return Status.BAD_ARGUMENT;
@@ -134,11 +157,12 @@ export function headAdopt(address: usize, index: u32, base: u32, keySquares: f64
   const closed = length / Size.PAGE_SLOTS;
   for (let i = first; i < closed; ++i) adoptPage(e, head, i, closed);
   if (length % Size.PAGE_SLOTS != 0) {
-    setFirstPosition(head.open, closed * Size.PAGE_SLOTS);
+    setFirstPosition(head.open, position - (length % Size.PAGE_SLOTS));
     setPage(head, head.nPages, head.open);
     head.nPages += 1;
   }
   head.length = length;
+  head.lead = length - position;
   head.keySquares = keySquares;
   head.closedSquares = closedSquares;
   return Status.OK;

@@ -10,6 +10,9 @@ import { setForms } from "./page";
 import { pageShare } from "./pool";
 import { mostClosed, mostPages } from "./window";
 
+/** Positions of a session that evicts end here: angles are exact up to 2^20 and as good as f32 up to this. */
+export const MAX_POSITION: u32 = 1 << 24;
+
 // @ts-ignore: decorator
 @inline
 function align16(bytes: u64): u64 {

@@ -4,7 +4,7 @@
  * is data: factors of 1, vectors that are not there, options of a layer. Nothing allocates here.
  */
 import { headOf } from "../cache/heads";
-import { sessionPagesNeeded, slotsOf } from "../cache/session";
+import { MAX_POSITION, sessionPagesNeeded, slotsOf } from "../cache/session";
 import { addScaled } from "../kernels/add";
 import { unpackRow } from "../kernels/pack";
 import { ropeAngles } from "../kernels/rope";
@@ -28,9 +28,6 @@ function pagesOfRows(e: Engine, nRows: u32): u64 {
   }
   return pages;
 }
-
-/** Positions of a session that evicts end here: angles are exact up to 2^20 and fine for some more. */
-const MAX_POSITION: u32 = 1 << 24;
 
 /** Slots of the open page in use; heads are in step but for those of windows, which go row by row. */
 function openSlots(e: Engine, session: Session): u32 {

@@ -27,7 +27,7 @@ export const MAX_STATE_BYTES = 1 << 26;
 export const MAX_LINKS = 1 << 16;
 /** Bytes before a page's contents: 8 u32, see records.ts. */
 export const RECORD_BYTES = 32;
-/** Bytes of a head's entry: u32 base, u32 zero, f64 squares of all keys, f64 of those in closed pages. */
+/** Bytes of a head's entry: u32 base, u32 end of its slots, f64 squares of all keys, f64 of those in closed pages. */
 export const HEAD_BYTES = 24;
 
 /** Beyond ASCII, with both line ends and an end-of-file: text modes show. */
@@ -52,7 +52,8 @@ const AT = {
   kind: 64,
   links: 68,
   policy: 72,
-  unused: 76,
+  relative: 76,
+  unused: 80,
   model: 96,
   tokenizer: 128,
   base: 160,
@@ -79,6 +80,8 @@ export interface CapsuleHeader {
   readonly kind: CapsuleKind;
   /** The model has an eviction policy: pages then have positions. */
   readonly hasPolicy: boolean;
+  /** Queries see cache-relative positions: the session evicts past its context. */
+  readonly isRelative: boolean;
   /** Capsules that are the session together: this one, the one it continues, and so on to a full one; 1 is a full one. */
   readonly links: number;
   /** SHA-256 [32] each; see digest.ts. */
@@ -120,6 +123,7 @@ export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
   view.setUint32(AT.kind, KINDS.indexOf(header.kind), true);
   view.setUint32(AT.links, header.links, true);
   view.setUint32(AT.policy, header.hasPolicy ? 1 : 0, true);
+  view.setUint32(AT.relative, header.isRelative ? 1 : 0, true);
   bytes.set(header.model, AT.model);
   bytes.set(header.tokenizer, AT.tokenizer);
   bytes.set(header.base, AT.base);
@@ -154,7 +158,11 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
   const isEncrypted = u32(AT.encrypted) === 1;
   const isUsed = (from: number, to: number): boolean => bytes.subarray(from, to).some((byte) => byte !== 0);
   const isUnknown =
-    u32(AT.encrypted) > 1 || u32(AT.rotateKeys) > 1 || u32(AT.policy) > 1 || isUsed(AT.unused, AT.model);
+    u32(AT.encrypted) > 1 ||
+    u32(AT.rotateKeys) > 1 ||
+    u32(AT.policy) > 1 ||
+    u32(AT.relative) > 1 ||
+    isUsed(AT.unused, AT.model);
   if (isUnknown || isUsed(isEncrypted ? AT.end : PLAIN_HEADER_BYTES, HEADER_BYTES)) {
     throw malformed("its header has bits that mean nothing");
   }
@@ -182,6 +190,7 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     stateBytes: u32(AT.stateBytes),
     kind,
     hasPolicy: u32(AT.policy) === 1,
+    isRelative: u32(AT.relative) === 1,
     links,
     model: bytes.slice(AT.model, AT.tokenizer),
     tokenizer: bytes.slice(AT.tokenizer, AT.base),

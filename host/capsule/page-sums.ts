@@ -18,29 +18,36 @@ export class PageSums {
   /** Pages whose checksum is not known yet. */
   missing: number;
 
-  /** @param first - number of each head's first page; @param end - number behind the last page, of all heads */
-  constructor(first: Uint32Array, end: number) {
+  /** @param first - number of each head's first page; @param ends - number behind its last one */
+  constructor(first: Uint32Array, ends: Uint32Array) {
     this.#first = first;
     this.#place = new Uint32Array(first.length + 1);
     first.forEach((page, head) => {
-      this.#place[head + 1] = this.#place[head]! + (end - page);
+      this.#place[head + 1] = this.#place[head]! + (ends[head]! - page);
     });
     this.missing = this.#place[first.length]!;
     this.#sums = new Uint32Array(2 * this.missing);
     this.#isKnown = new Uint8Array(this.missing);
   }
 
-  /** Of the pages that a session holds at `length` tokens. */
-  static of({ runtime: { exports } }: Engine, session: number, length: number): PageSums {
-    const first = Uint32Array.from(
-      { length: exports.imageHeads() },
-      (_, head) => exports.headBase(session, head) / Size.PAGE_SLOTS,
+  /** Of the pages that a session holds. */
+  static of({ runtime: { exports } }: Engine, session: number): PageSums {
+    const ofHeads = (numberOf: (head: number) => number): Uint32Array =>
+      Uint32Array.from({ length: exports.imageHeads() }, (_, head) => numberOf(head));
+    const first = ofHeads((head) => exports.headBase(session, head) / Size.PAGE_SLOTS);
+    return new PageSums(
+      first,
+      ofHeads((head) => first[head]! + Math.ceil(exports.headSlots(session, head) / 32)),
     );
-    return new PageSums(first, Math.ceil(length / Size.PAGE_SLOTS));
   }
 
   get heads(): number {
     return this.#first.length;
+  }
+
+  /** Number behind a head's last page. */
+  end(head: number): number {
+    return this.#first[head]! + this.#place[head + 1]! - this.#place[head]!;
   }
 
   /** Number of a head's first page. */

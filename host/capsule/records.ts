@@ -2,8 +2,8 @@
  * Pages as they stand in a capsule: a record says whose page it is and what form it has, then come its contents, of a
  * closed page the bytes behind its header as they lie in memory, of the open one its slots in use, key and value each, f32.
  *
- *   | u32 head | u32 number of the page | u32 words of contents | u32 forms as in the page's header, bit 31: open page |
- *   | u32 1 where a value was not finite | u32 0 | u32 low, u32 high of the checksum | contents |
+ *   | u32 head | u32 number of the page | u32 words of contents | u32 forms and slots as in the page's header, bit 31: open |
+ *   | u32 1 where a value was not finite | u32 first position | u32 low, u32 high of the checksum | contents |
  *
  * The checksum is that of assembly/kernels/checksum.ts over the contents, its seed made of the six words before it; over
  * an open page slot by slot, low ^ high being the seed for the next.
@@ -20,9 +20,11 @@ export interface PageRecord {
   readonly head: number;
   readonly index: number;
   readonly words: number;
-  /** Forms of keys and values, one byte each; with OPEN for the open page. */
+  /** Forms of keys and values, empty slots, 1 where slots have positions, one byte each; with OPEN for the open page. */
   readonly forms: number;
   readonly broken: number;
+  /** Position of the first slot. */
+  readonly position: number;
 }
 
 /** Address of a page's contents; slots of the open page have none, they go through scratch. */
@@ -30,30 +32,30 @@ export interface PlacedPage extends PageRecord {
   readonly page: number;
 }
 
-/** The page number `index` of a head of a session of `length` tokens; `first` is the number of the head's first page. */
-export function pageOf(
-  engine: Engine,
-  session: number,
-  length: number,
-  head: number,
-  first: number,
-  index: number,
-): PlacedPage {
+/** The page number `index` of a head of a session; `first` is the number of the head's first page. */
+export function pageOf(engine: Engine, session: number, head: number, first: number, index: number): PlacedPage {
   const { runtime, config } = engine;
   const { exports } = runtime;
   const page = exports.headPage(session, head, index - first) >>> 0;
-  const [, forms, broken] = runtime.words(page, Size.PAGE_HEADER / 4);
-  const isOpen = index === Math.floor(length / Size.PAGE_SLOTS);
-  const words = isOpen
-    ? (length % Size.PAGE_SLOTS) * (config.keyDim + config.valueDim)
-    : (exports.pageSize(page) - Size.PAGE_HEADER) / 4;
-  return { head, index, words, forms: (isOpen ? forms! | OPEN : forms!) >>> 0, broken: broken!, page };
+  const [, forms, broken, position] = runtime.words(page, Size.PAGE_HEADER / 4);
+  const slots = exports.headSlots(session, head) - (index - first) * Size.PAGE_SLOTS;
+  const isOpen = slots < Size.PAGE_SLOTS;
+  const words = isOpen ? slots * (config.keyDim + config.valueDim) : (exports.pageSize(page) - Size.PAGE_HEADER) / 4;
+  return {
+    head,
+    index,
+    words,
+    forms: (isOpen ? forms! | OPEN : forms!) >>> 0,
+    broken: broken!,
+    position: position!,
+    page,
+  };
 }
 
 /** Words before the checksum, as one. */
-function seedOf({ head, index, words, forms, broken }: PageRecord): number {
+function seedOf({ head, index, words, forms, broken, position }: PageRecord): number {
   let seed = 0;
-  for (const word of [head, index, words, forms, broken, 0]) {
+  for (const word of [head, index, words, forms, broken, position]) {
     seed = Math.imul(seed ^ word, 0x9e3779b1);
     seed ^= seed >>> 15;
   }

@@ -8,8 +8,9 @@
  */
 import { Size, Status } from "../../assembly/memory/status.ts";
 import type { Engine } from "../engine.ts";
+import type { ThimbleError } from "../errors.ts";
 import type { Platform } from "../platform.ts";
-import { TokenSession } from "../token-session.ts";
+import { MAX_POSITION, TokenSession } from "../token-session.ts";
 import type { CapsuleSource } from "./byte-reader.ts";
 import type { ChunkReader } from "./chunks.ts";
 import { type CapsuleModel, digestsOf } from "./digest.ts";
@@ -104,9 +105,11 @@ async function checkHeader(model: CapsuleModel, header: CapsuleHeader, kind: Cap
     throw mismatch("cache", `the capsule was made with a model that was loaded ${advice}, or make the capsule again`);
   }
   if (header.stateBytes > MAX_STATE_BYTES) throw malformed("its messages are too long");
-  if (header.position > sizes.contextLength) throw tooLong(header.position, sizes.contextLength);
   // The last token of a full context has no place in the cache any more.
-  if (header.tokens > sizes.contextLength + 1) throw tooLong(header.tokens, sizes.contextLength);
+  const most = Math.max(header.position, header.tokens - 1);
+  if (most > (header.isRelative || header.hasPolicy ? MAX_POSITION : sizes.contextLength)) {
+    throw tooLong(most, sizes.contextLength);
+  }
 }
 
 async function readSession(
@@ -121,14 +124,16 @@ async function readSession(
   const cached = await readIds(body, header.position, vocabSize);
   const stateBytes = new Uint8Array(header.stateBytes);
   await body.fill(stateBytes);
-  const state = decodeState(stateBytes, { vocabSize, contextLength: engine.sizes.contextLength });
+  const isEndless = header.isRelative || header.hasPolicy;
+  const contextLength = isEndless ? MAX_POSITION : engine.sizes.contextLength;
+  const state = decodeState(stateBytes, { vocabSize, contextLength });
   const heads = new Uint8Array(engine.runtime.exports.imageHeads() * HEAD_BYTES);
   await body.fill(heads);
   const length = cached.length;
   const address = engine.openSession();
   try {
-    adopt(engine, address, length, new DataView(heads.buffer));
-    const filling = { engine, address, length, sums: PageSums.of(engine, address, length) };
+    adopt(engine, address, header, new DataView(heads.buffer));
+    const filling = { engine, address, length, sums: PageSums.of(engine, address) };
     await readRecords(filling, newest, true);
     await newest.end();
     for (let link = newest; link.header.links > 1; ) {
@@ -139,13 +144,25 @@ async function readSession(
       await link.end();
     }
     if (filling.sums.missing > 0) throw malformed("it lacks pages");
+    checkPositions(engine, address, length);
     const known = new KnownLinks();
     known.add({ id: await newest.id(), links: header.links, isOwn: header.kind === "session", sums: filling.sums });
-    const restored = { tokens, cached, paused: state.pending?.paused, known };
-    return { session: TokenSession.restored(engine, platform, address, restored), tokens, ...state };
+    const { pending, forgetting } = state;
+    const restored = { tokens, cached, paused: pending?.paused, known, forgetting };
+    return { session: sessionOf(engine, platform, address, restored), tokens, ...state };
   } catch (error) {
     engine.runtime.exports.sessionClose(address);
     throw error;
+  }
+}
+
+/** What the capsule says of forgetting must be possible with this model. @throws ThimbleError capsule_malformed */
+function sessionOf(...taken: Parameters<typeof TokenSession.restored>): TokenSession {
+  try {
+    return TokenSession.restored(...taken);
+  } catch (error) {
+    if ((error as ThimbleError).code !== "invalid_option") throw error;
+    throw malformed(`what it may forget cannot be: ${(error as ThimbleError).message}`);
   }
 }
 
@@ -157,17 +174,27 @@ async function readIds(body: ChunkReader, n: number, vocabSize: number): Promise
 }
 
 /** Takes all pages at once: another session may use the pool between two reads. @throws ThimbleError */
-function adopt(engine: Engine, address: number, length: number, heads: DataView): void {
+function adopt(engine: Engine, address: number, { position, isRelative }: CapsuleHeader, heads: DataView): void {
   const { runtime } = engine;
   const { exports } = runtime;
-  engine.reserve([{ session: address, nTokens: length }]);
-  runtime.check(exports.sessionAdopt(address, length), "restoring a session");
+  const slots = Array.from({ length: heads.byteLength / HEAD_BYTES }, (_, head) =>
+    heads.getUint32(head * HEAD_BYTES + 4, true),
+  );
+  const most = Math.max(...slots);
+  const { contextLength } = engine.sizes;
+  if (most !== position && most > contextLength) throw tooLong(most, contextLength);
+  // Heads without a window are in step with one another: their open pages hold the same tokens.
+  const { layers, nKvHeads } = engine.config;
+  const whole = slots.filter((_, head) => layers[Math.floor(head / nKvHeads)]!.window === 0);
+  if (whole.some((n) => n % Size.PAGE_SLOTS !== whole[0]! % Size.PAGE_SLOTS))
+    throw malformed("its heads are out of step");
+  engine.reserve([{ session: address, nTokens: most }]);
+  runtime.check(exports.sessionAdopt(address, position, isRelative), "restoring a session");
   for (let at = 0, head = 0; at < heads.byteLength; at += HEAD_BYTES, ++head) {
     const base = heads.getUint32(at, true);
     const squares = heads.getFloat64(at + 8, true);
     const closedSquares = heads.getFloat64(at + 16, true);
-    if (heads.getUint32(at + 4, true) !== 0) throw malformed("a head has bits that mean nothing");
-    const status = exports.headAdopt(address, head, base, squares, closedSquares);
+    const status = exports.headAdopt(address, head, base, slots[head]!, squares, closedSquares);
     if (status === Status.BAD_ARGUMENT) throw malformed("a head cannot be as it says");
     runtime.check(status, "restoring a head");
   }
@@ -183,26 +210,58 @@ async function readRecords(filling: Filling, { body }: Link, isNewest: boolean):
   let before = -1;
   while (!(await body.isEnd())) {
     await body.fill(startBytes);
-    const [head, index, words, forms, broken, zero, low, high] = start as unknown as number[];
+    const [head, index, words, forms, broken, position, low, high] = start as unknown as number[];
     const order = head! * 2 ** 32 + index!;
-    if (order <= before || head! >= sums.heads || words! > most || broken! > 1 || zero !== 0) {
+    if (order <= before || head! >= sums.heads || words! > most || broken! > 1) {
       throw malformed("a page has bits that mean nothing");
     }
     before = order;
-    const record = { head: head!, index: index!, words: words!, forms: forms!, broken: broken! };
+    const record = { head: head!, index: index!, words: words!, forms: forms!, broken: broken!, position: position! };
     if (sums.isMissing(record.head, record.index)) await readPage(filling, body, record, [low!, high!]);
     else if (isNewest) throw malformed("it has pages that are not the session's");
     else await body.skip(record.words * 4);
   }
 }
 
+/** Positions go up from slot to slot, from each head's first to the session's last. @throws ThimbleError capsule_malformed */
+function checkPositions({ runtime: { exports } }: Engine, session: number, length: number): void {
+  for (let head = 0; head < exports.imageHeads(); ++head) {
+    const slots = exports.headSlots(session, head);
+    const base = exports.headBase(session, head);
+    const hasForgotten = base + slots !== length;
+    let last = base - 1;
+    for (let slot = 0; slot < slots; ++slot) {
+      const position = exports.slotPosition(session, head, slot);
+      if (position === -1) continue;
+      if (position <= last || position >= length || (!hasForgotten && position !== last + 1)) {
+        throw malformed(`the positions of head ${head} are out of order`);
+      }
+      last = position;
+    }
+    if (slots % Size.PAGE_SLOTS !== 0 && last !== length - 1) throw malformed(`head ${head} lacks the newest token`);
+  }
+}
+
 async function readPage(filling: Filling, body: ChunkReader, record: PageRecord, sum: Sum): Promise<void> {
-  const { engine, address, length, sums } = filling;
+  const { engine, address, sums } = filling;
   const { runtime } = engine;
-  const { head, index, words, forms, broken } = record;
-  const place = pageOf(engine, address, length, head, sums.first(head), index);
-  if (words !== place.words || forms !== place.forms) throw malformed(`page ${index} of head ${head} has another form`);
-  const placed = { ...place, broken };
+  const { head, index, words, forms, broken, position } = record;
+  const place = pageOf(engine, address, head, sums.first(head), index);
+  const isClosed = forms < OPEN;
+  // Bytes 2 and 3 of a closed page: empty slots, and 1 where each slot has its position, which pages of a policy can.
+  const [empty, positions] = isClosed ? [(forms >>> 16) & 255, (forms >>> 24) & 255] : [0, 0];
+  const mayHave = engine.sizes.cache.policy === undefined ? 0 : 1;
+  const isForm = (isClosed ? forms & 0xffff : forms) === place.forms && empty < Size.PAGE_SLOTS && positions <= mayHave;
+  if (
+    words !== place.words ||
+    !isForm ||
+    (empty > 0 && positions === 0) ||
+    (!isClosed && position !== place.position)
+  ) {
+    throw malformed(`page ${index} of head ${head} has another form`);
+  }
+  if (isClosed) runtime.exports.setPageSlots(place.page, empty | (positions << 8), position);
+  const placed = { ...place, forms, broken, position };
   let found: Sum;
   if (forms >= OPEN) {
     const contents = new Uint32Array(words);

@@ -96,6 +96,7 @@ async function* write(writing: Writing): AsyncGenerator<Uint8Array, void> {
     tokens: tokens.length,
     stateBytes: state.byteLength,
     kind,
+    isRelative: Boolean(model.engine.runtime.exports.isRelative(held.address)),
     hasPolicy: model.engine.sizes.cache.policy !== undefined,
     links,
     ...(await digestsOf(model)),
@@ -104,7 +105,7 @@ async function* write(writing: Writing): AsyncGenerator<Uint8Array, void> {
   const sealer = await createSealer(header, key);
   yield header;
   held.check();
-  const sums = PageSums.of(model.engine, held.address, cached.length);
+  const sums = PageSums.of(model.engine, held.address);
   yield* sealChunks(body(writing, sums), sealer, held.release);
   held.known.add({ id: await sealer.id(), links, isOwn: kind === "session", sums });
 }
@@ -128,7 +129,9 @@ function headEntries({ runtime: { exports } }: Engine, session: number, nHeads: 
   const view = new DataView(new ArrayBuffer(nHeads * HEAD_BYTES));
   for (let head = 0; head < nHeads; ++head) {
     const at = head * HEAD_BYTES;
-    view.setUint32(at, exports.headBase(session, head), true);
+    const base = exports.headBase(session, head);
+    view.setUint32(at, base, true);
+    view.setUint32(at + 4, base + exports.headSlots(session, head), true);
     view.setFloat64(at + 8, exports.headSquares(session, head, false), true);
     view.setFloat64(at + 16, exports.headSquares(session, head, true), true);
   }
@@ -138,17 +141,16 @@ function headEntries({ runtime: { exports } }: Engine, session: number, nHeads: 
 /** Records of all pages, head by head, less those that `base` has. */
 function* records(
   engine: Engine,
-  { address, cached, check }: HeldSession,
+  { address, check }: HeldSession,
   sums: PageSums,
   base: PageSums | undefined,
 ): Generator<Uint8Array, void> {
-  const end = Math.ceil(cached.length / Size.PAGE_SLOTS);
   let bytes = new Uint8Array(0);
   for (let head = 0; head < sums.heads; ++head) {
     const first = sums.first(head);
-    for (let index = first; index < end; ++index) {
+    for (let index = first; index < sums.end(head); ++index) {
       check();
-      const record = pageOf(engine, address, cached.length, head, first, index);
+      const record = pageOf(engine, address, head, first, index);
       const needed = RECORD_BYTES + record.words * 4;
       if (bytes.byteLength < needed) bytes = new Uint8Array(needed);
       const contents = new Uint32Array(bytes.buffer, RECORD_BYTES, record.words);
@@ -164,6 +166,6 @@ function* records(
 }
 
 function putRecord(bytes: Uint8Array<ArrayBuffer>, record: PageRecord, [low, high]: Sum): void {
-  const { head, index, words, forms, broken } = record;
-  new Uint32Array(bytes.buffer, 0, RECORD_BYTES / 4).set([head, index, words, forms, broken, 0, low, high]);
+  const { head, index, words, forms, broken, position } = record;
+  new Uint32Array(bytes.buffer, 0, RECORD_BYTES / 4).set([head, index, words, forms, broken, position, low, high]);
 }

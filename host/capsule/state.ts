@@ -5,7 +5,9 @@
  */
 import type { ChatMessage } from "../chat.ts";
 import { ThimbleError } from "../errors.ts";
-import type { PausedTurn } from "../token-turn.ts";
+import type { Pin } from "../evictor.ts";
+import type { DatedEntry } from "../ledger.ts";
+import type { PausedTurn, SessionOptions } from "../token-turn.ts";
 import { MAX_STATE_BYTES, malformed } from "./format.ts";
 
 /** A paused turn and the conversation it belongs to; `Session` has the same. */
@@ -24,11 +26,21 @@ export interface Totals {
   readonly decodeMs: number;
 }
 
+/** What a session may forget, what it must not, and what it has. */
+export interface ForgettingState {
+  readonly options: SessionOptions;
+  readonly pins: readonly Pin[];
+  readonly turns: number;
+  readonly ledger: readonly DatedEntry[];
+}
+
 export interface ConversationState {
   readonly messages: readonly ChatMessage[];
   readonly pending: PendingState | undefined;
   /** Undefined where there was no turn. */
   readonly totals?: Totals | undefined;
+  /** Undefined where nothing was said of it, and nothing is forgotten. */
+  readonly forgetting?: ForgettingState | undefined;
 }
 
 /** Bounds of what a file may name. */
@@ -41,7 +53,7 @@ export interface StateLimits {
 const ROLES: readonly unknown[] = ["system", "user", "assistant", "tool"];
 
 /** @throws ThimbleError invalid_option where messages are too long to be kept */
-export function encodeState({ messages, pending, totals }: ConversationState): Uint8Array {
+export function encodeState({ messages, pending, totals, forgetting }: ConversationState): Uint8Array {
   const turn = pending && {
     ids: pending.ids,
     messages: pending.messages,
@@ -49,7 +61,7 @@ export function encodeState({ messages, pending, totals }: ConversationState): U
     random: pending.paused.random,
     seed: pending.paused.seed,
   };
-  const bytes = new TextEncoder().encode(JSON.stringify({ messages, pending: turn, totals }));
+  const bytes = new TextEncoder().encode(JSON.stringify({ messages, pending: turn, totals, forgetting }));
   if (bytes.byteLength <= MAX_STATE_BYTES) return bytes;
   throw new ThimbleError("invalid_option", "the messages are too long for a capsule", {
     needed: bytes.byteLength,
@@ -60,11 +72,12 @@ export function encodeState({ messages, pending, totals }: ConversationState): U
 
 /** @throws ThimbleError capsule_malformed, context_length_exceeded */
 export function decodeState(bytes: Uint8Array, limits: StateLimits): ConversationState {
-  const { messages, pending, totals } = fieldsOf(parse(bytes));
+  const { messages, pending, totals, forgetting } = fieldsOf(parse(bytes));
   return {
     messages: messagesOf(messages),
     pending: pending === undefined ? undefined : pendingOf(fieldsOf(pending), limits),
     totals: totals === undefined ? undefined : totalsOf(fieldsOf(totals)),
+    forgetting: forgetting === undefined ? undefined : forgettingOf(fieldsOf(forgetting)),
   };
 }
 
@@ -104,6 +117,43 @@ function totalsOf(fields: Readonly<Record<string, unknown>>): Totals {
     if (typeof ms !== "number" || !(ms >= 0 && ms <= Number.MAX_SAFE_INTEGER)) throw malformed("a time makes no sense");
   }
   return { promptTokens, reusedTokens, completionTokens, prefillMs, decodeMs } as Totals;
+}
+
+const POSITIONS = 2 ** 24 + 1;
+
+function spanOf(fields: Readonly<Record<string, unknown>>): Pin {
+  const [first, end] = numbersOf([fields.first, fields.end], POSITIONS) as [number, number];
+  if (first >= end) throw malformed("a span of tokens is empty");
+  return { first, end };
+}
+
+function listOf(value: unknown): Readonly<Record<string, unknown>>[] {
+  if (Array.isArray(value)) return value.map(fieldsOf);
+  throw malformed("a list is none");
+}
+
+/** Options are checked where they are taken. */
+function forgettingOf(fields: Readonly<Record<string, unknown>>): ForgettingState {
+  const { overflow, sinks, window, keep } = fieldsOf(fields.options);
+  const [turns] = numbersOf([fields.turns], Number.MAX_SAFE_INTEGER);
+  const ledger = listOf(fields.ledger).map((entry): DatedEntry => {
+    const { policy, score, turn, heads, bytes, at } = entry;
+    const numbers = numbersOf([turn, heads, bytes, at], Number.MAX_SAFE_INTEGER) as [number, number, number, number];
+    if (typeof policy !== "string" || policy.length > 64) throw malformed("a policy of its ledger is none");
+    if (score !== undefined && !Number.isFinite(score)) throw malformed("a score of its ledger is none");
+    const [turnOf, headsOf, bytesOf, atOf] = numbers;
+    return {
+      ...spanOf(entry),
+      turn: turnOf,
+      heads: headsOf,
+      bytes: bytesOf,
+      at: atOf,
+      policy,
+      ...(score === undefined ? {} : { score: score as number }),
+    };
+  });
+  const options = { overflow, sinks, window, keep } as SessionOptions;
+  return { options, pins: listOf(fields.pins).map(spanOf), turns: turns!, ledger };
 }
 
 function pendingOf(turn: Readonly<Record<string, unknown>>, { vocabSize, contextLength }: StateLimits): PendingState {

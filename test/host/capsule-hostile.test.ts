@@ -9,9 +9,11 @@ import type { ThimbleError } from "../../host/errors.ts";
 import type { Model } from "../../host/model.ts";
 import { families, loadFamily } from "../model/families.ts";
 import { DEFAULT_MODEL, load, randomIds, sameBits } from "../model/load.ts";
-import { code, following, forged, grown, type Placed, restore, save, used } from "./capsule-case.ts";
+import { bytesOf, code, following, forged, grown, type Placed, restore, save, used } from "./capsule-case.ts";
 
 const CHUNK = (1 << 18) + 4;
+/** Where the header says whether queries see cache-relative positions. */
+const RELATIVE_AT = 76;
 const key = new Uint8Array(32).fill(7);
 const swa = families.find(({ name }) => name === "mistral-swa")!;
 const llama = families.find(({ name }) => name === "llama")!;
@@ -143,7 +145,11 @@ test("headers with values of no sense", async () => {
   for (let at = 0; at < HEADER_BYTES; at += 4) {
     for (const value of values) {
       const bad = await forged(capsule, (_, header) => new DataView(header.buffer).setUint32(at, value, true));
-      if (Buffer.compare(bad, capsule) !== 0) assert.not.equal(await refused(small, bad), "none", `${value} at ${at}`);
+      if (Buffer.compare(bad, capsule) === 0) continue;
+      const found = await refused(small, bad);
+      // A session that may evict, and has not yet, has the same pages.
+      if (at === RELATIVE_AT && value === 1) assert.is(found, "none");
+      else assert.not.equal(found, "none", `${value} at ${at}`);
     }
   }
   await unharmed();
@@ -191,6 +197,58 @@ test("bodies forged with good tags: tokens, messages, heads, pages of other plac
       assert.is(used(one), 0);
     }
     await unharmed();
+  }
+});
+
+test("sessions that have forgotten, forged with good tags: ends of heads, rules, entries, anything", async () => {
+  const model = await load(DEFAULT_MODEL, { contextLength: 256, policy: "key-norm", keys: "q4", values: "q4" });
+  const session = model.session({ overflow: "evict", keep: { ratio: 0.3 }, sinks: 32, window: 64 });
+  session.pin({ first: 70, end: 72 });
+  await session.complete({ ids: randomIds(330, 4000, 4) }, { temperature: 0, maxTokens: 40, ignoreEos: true });
+  const capsule = await bytesOf(session.save());
+  session.close();
+  const view = new DataView(capsule.buffer);
+  const state = view.getUint32(56, true);
+  const stateAt = 4 * (view.getUint32(48, true) + view.getUint32(52, true));
+  const table = stateAt + state;
+  const tried = async (edit: (body: DataView) => unknown): Promise<string> => {
+    const bad = await forged(capsule, (body) => edit(new DataView(body.buffer)));
+    const found = await code(async () => {
+      const restored = await model.restore(bad);
+      await restored.complete({ ids: [5] }, { temperature: 0, maxTokens: 40, ignoreEos: true });
+      restored.close();
+    });
+    assert.is(used(model), 0, "pages are back");
+    return found;
+  };
+  let end = 0;
+  assert.is(await tried((body) => (end = body.getUint32(table + 4, true))), "none");
+  for (const value of [0, 1, end - 1, end + 1, end - 32, end + 32, 257, 0x7fffffe0, 0xffffffff]) {
+    const found = await tried((body) => body.setUint32(table + 4, value, true));
+    assert.ok(["capsule_malformed", "context_length_exceeded"].includes(found), `end ${value}: ${found}`);
+  }
+  const text = (from: string, to: string) => async () => {
+    const found = await tried((body) => {
+      const bytes = new Uint8Array(body.buffer, stateAt, state);
+      const at = Buffer.from(bytes).indexOf(from);
+      assert.ok(at >= 0 && from.length === to.length, from);
+      bytes.set(Buffer.from(to), at);
+    });
+    assert.is(found, "capsule_malformed", `${from} -> ${to}`);
+  };
+  await text('"overflow":"evict"', '"overflow":"evicx"')();
+  await text('"ratio":0.3', '"ratio":1.3')();
+  await text('"sinks":32', '"sinks":33')();
+  await text('"first":70', '"first":72')();
+  await text('"policy":"key-norm"', '"policy":[12345678]')();
+  const picks = randomIds(300, 1 << 30, 23);
+  for (let i = 0; i < 100; ++i) {
+    const found = await tried((body) => {
+      const size = i % 2 === 0 ? body.byteLength : table + HEAD_BYTES * 4;
+      body.setUint8(picks[i]! % size, picks[i + 100]! & 255);
+      body.setUint8(picks[i + 200]! % size, (picks[i + 100]! >>> 8) & 255);
+    });
+    assert.ok(["none", "capsule_malformed", "context_length_exceeded"].includes(found), found);
   }
 });
 
