@@ -70,14 +70,14 @@ function run(path) {
     });
   }
   let isStuck = false;
-  let end;
+  let exitTimer;
   child.stdout.on("data", () => {
     // uvu's last line: the process has nothing left to do.
-    if (/Duration:.*\n/.test(output)) end ??= setTimeout(() => (isStuck = child.kill("SIGKILL")), EXIT_MS);
+    if (/Duration:.*\n/.test(output)) exitTimer ??= setTimeout(() => (isStuck = child.kill("SIGKILL")), EXIT_MS);
   });
   return new Promise((resolve) => {
     child.on("close", (code, signal) => {
-      clearTimeout(end);
+      clearTimeout(exitTimer);
       const end = output.slice(output.lastIndexOf("Total:"));
       const count = (name) => Number(new RegExp(`${name}:\\D*(\\d+)`).exec(end)?.[1]);
       const [total, passed] = [count("Total"), count("Passed")];
