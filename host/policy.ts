@@ -39,6 +39,13 @@ const POLICIES = {
     parameters: [KERNEL, WINDOW, ["safeguard", 0.2, 0, 1]],
     taken: 1,
   },
+  finch: { policy: Policy.FINCH, dealing: "uniform", parameters: [WINDOW], taken: 0 },
+  chunkkv: {
+    policy: Policy.CHUNKKV,
+    dealing: "uniform",
+    parameters: [KERNEL, ["chunk", 20, 1, 1024], WINDOW],
+    taken: 2,
+  },
   tova: { policy: Policy.TOVA, dealing: "uniform", parameters: [], taken: 0 },
   lagkv: {
     policy: Policy.LAGKV,
@@ -89,7 +96,7 @@ export function parsePolicy(text: unknown): PolicySpec {
     values.set(key, value);
   }
   const taken = entry.parameters.slice(0, entry.taken).map(([parameter]) => values.get(parameter)!);
-  const observeRows = entry.policy === Policy.SNAPKV ? values.get("window")! : entry.policy === Policy.TOVA ? 1 : 0;
+  const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : 0);
   return { name: name as PolicyName, policy: entry.policy, dealing: entry.dealing, values, taken, observeRows };
 }
 

@@ -85,10 +85,14 @@ export function heldPositions({ runtime }: Engine, session: number): Uint32Array
  * Evicts at the end of a prompt; returns what went, as spans of each head.
  * @throws ThimbleError out_of_memory, over_budget, before anything changed; invalid_option
  */
-export function evictPrompt(engine: Engine, session: number, rule: PromptRule): EvictedSpan[] {
+export function evictPrompt(
+  engine: Engine,
+  session: number,
+  rule: PromptRule,
+  policy = engine.sizes.cache.policy!,
+): EvictedSpan[] {
   const { runtime, sizes, config } = engine;
   const { exports } = runtime;
-  const policy = sizes.cache.policy!;
   const held = heldPositions(engine, session);
   const n = Math.max(...held.map(({ length }) => length));
   const share = "share" in rule.keep ? rule.keep.share : Math.min(1, rule.keep.slots / n);

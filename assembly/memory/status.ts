@@ -138,6 +138,8 @@ export const enum Policy {
   SNAPKV = 3,
   TOVA = 4,
   LAGKV = 5,
+  FINCH = 6,
+  CHUNKKV = 7,
 }
 
 /** How the keys or the values of a page lie in memory; drawings in cache/page.ts and cache/packed-page.ts. */

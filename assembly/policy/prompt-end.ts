@@ -2,7 +2,8 @@
  * A prompt's end: layer by layer, a policy scores the slots of each KV head, what is protected is lifted above all, the
  * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
  *
- *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag]
+ *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
+ *                     finch -, chunkkv [kernel, chunk]
  *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
@@ -13,6 +14,8 @@ import { headOf } from "../cache/heads";
 import { positionOf } from "../cache/slots";
 import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
 import { Option, Policy, Size, Status } from "../memory/status";
+import { scoreChunkKv } from "./chunkkv";
+import { scoreFinch } from "./finch";
 import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
@@ -30,7 +33,12 @@ function parameter(e: Engine, i: u32): f32 {
 
 /** Whether a policy looks at the last queries. */
 function looksBack(policy: Policy): bool {
-  return policy == Policy.SNAPKV || policy == Policy.TOVA;
+  return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV;
+}
+
+/** Whether the heads of a layer have the same scores. */
+function choosesTogether(policy: Policy): bool {
+  return policy == Policy.TOVA || policy == Policy.CHUNKKV;
 }
 
 function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: Policy): void {
@@ -40,6 +48,7 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   if (policy == Policy.KEY_NORM) scoreKeyNorm(e, head, out);
   else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
+  else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
   else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
   else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
 }
@@ -90,10 +99,15 @@ function safeguard(e: Engine, layer: Layer, n: u32, safe: u32): void {
 }
 
 /** The scores of a layer's heads as policies and protection have them. */
-function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, sinks: u32, window: u32): void {
-  if (policy == Policy.TOVA) scoreTova(e, session, layer, observedCount(e, session));
+function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, budget: u32, sinks: u32, window: u32): void {
+  const rows = observedCount(e, session);
+  const together = choosesTogether(policy);
+  if (policy == Policy.TOVA) scoreTova(e, session, layer, rows);
+  else if (policy == Policy.CHUNKKV) {
+    scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budget);
+  }
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-    if (policy != Policy.TOVA) scoreHead(e, session, layer, kv, policy);
+    if (!together) scoreHead(e, session, layer, kv, policy);
     const head = headOf(session, layer.firstHead + kv);
     protect(e, session, head, scoresOf(e, kv), sinks, window);
     for (let j = head.length; j < longest(session, layer); ++j) store<f32>(scoresOf(e, kv) + (j << 2), -Infinity);
@@ -119,15 +133,16 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
   const session = changetype<Session>(address);
   const rows = observedCount(e, session);
   if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
-  if (policy == Policy.TOVA && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
+  if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
   if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
     if (layer.window != 0) continue;
     const n = longest(session, layer);
     if (looksBack(policy) && n <= rows) continue;
-    const k = load<u32>(e.policyBudgets + (i << 2));
-    scoreLayer(e, session, layer, policy, sinks, window);
+    const budget = load<u32>(e.policyBudgets + (i << 2));
+    scoreLayer(e, session, layer, policy, budget, sinks, window);
+    const k = policy == Policy.CHUNKKV ? 0 : budget; // its chunks are chosen already
     if (safe <= 1) {
       let least: u32 = 0;
       for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) least += protectedSlots(e, kv, n);

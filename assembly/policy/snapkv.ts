@@ -9,22 +9,14 @@
 import { Engine, HeadView, Layer } from "../memory/records";
 import { Part } from "../memory/status";
 import { readHead } from "./slots";
-import { windowAttention } from "./window-attention";
+import { addWindow } from "./window-attention";
 
 export function scoreSnapKv(e: Engine, layer: Layer, head: HeadView, kv: u32, rows: u32, kernel: u32, out: usize): void {
   const group = layer.nHeads / layer.nKvHeads;
   const n = head.length - rows;
   readHead(e, head, Part.KEYS);
   memory.fill(out, 0, head.length << 2);
-  for (let h = kv * group; h < (kv + 1) * group; ++h) {
-    for (let r: u32 = 0; r < rows; ++r) {
-      windowAttention(e, layer, head, h, r, rows);
-      for (let j: u32 = 0; j < n; ++j) {
-        const at = out + (j << 2);
-        store<f32>(at, load<f32>(at) + load<f32>(e.policyWeights + (j << 2)));
-      }
-    }
-  }
+  addWindow(e, layer, head, kv, rows, false, out);
   const factor: f32 = <f32>1 / <f32>(group * rows * kernel);
   memory.copy(e.policyWeights, out, n << 2);
   const reach = kernel / 2;

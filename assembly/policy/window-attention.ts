@@ -34,3 +34,22 @@ export function windowAttention(e: Engine, layer: Layer, head: HeadView, h: u32,
   for (let j: u32 = 0; j < end; ++j) store<f32>(weights + (j << 2), load<f32>(weights + (j << 2)) * inverse);
   for (let j = end; j < head.length; ++j) store<f32>(weights + (j << 2), 0);
 }
+
+/**
+ * out [length] += over the rows and the query heads of KV head kv, their attention to the slots before all of them; times
+ * the number of slots before the row, where `counted`. The head's keys have been read.
+ */
+export function addWindow(e: Engine, layer: Layer, head: HeadView, kv: u32, rows: u32, counted: bool, out: usize): void {
+  const group = layer.nHeads / layer.nKvHeads;
+  const n = head.length - rows;
+  for (let h = kv * group; h < (kv + 1) * group; ++h) {
+    for (let r: u32 = 0; r < rows; ++r) {
+      windowAttention(e, layer, head, h, r, rows);
+      const factor: f32 = counted ? <f32>(n + r) : 1;
+      for (let j: u32 = 0; j < n; ++j) {
+        const at = out + (j << 2);
+        store<f32>(at, load<f32>(at) + load<f32>(e.policyWeights + (j << 2)) * factor);
+      }
+    }
+  }
+}

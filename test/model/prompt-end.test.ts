@@ -11,7 +11,7 @@ import { layerBudgets, parsePolicy } from "../../host/policy.ts";
 import { evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
 import { report } from "../kernel/compare.ts";
 import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
-import { keyDiff64, keyNorm64, lagKv64, type Rows, snapKv64, tova64 } from "../oracle/policies.ts";
+import { chunkKv64, finch64, keyDiff64, keyNorm64, lagKv64, type Rows, snapKv64, tova64 } from "../oracle/policies.ts";
 import { randomIds, sameBits } from "./load.ts";
 import { distance, openRandom, randomWeights } from "./random-llama.ts";
 
@@ -47,6 +47,8 @@ const POLICIES = [
   "adakv:window=16,safeguard=0.3",
   "tova",
   "lagkv:sinks=3,lag=20",
+  "finch:window=16",
+  "chunkkv:window=16,chunk=10",
 ];
 
 const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
@@ -140,6 +142,24 @@ const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]
         5,
       ), // one head of the group
   ],
+  "finch:window=16": [
+    ({ queries, keys }) =>
+      finch64(
+        queries.map((rows) => rows.slice(-16)),
+        keys,
+      ),
+    ({ queries, keys }) =>
+      finch64(
+        queries.map((rows) => rows.slice(-8)),
+        keys,
+      ), // another window
+    ({ queries, keys }) =>
+      snapKv64(
+        queries.map((rows) => rows.slice(-16)),
+        keys,
+        5,
+      ), // smoothed
+  ],
   tova: [
     (_, layer) =>
       tova64(
@@ -167,6 +187,28 @@ test("the slots that stay are those of the formula, in every head; formulas with
       }).length;
     assert.is(agree(formula!), HEADS, policy);
     for (const [i, other] of others.entries()) assert.ok(agree(other) < HEADS, `${policy} is not formula ${i + 1}`);
+    await model.close();
+  }
+});
+
+test("ChunkKV: the chunks that the formula chooses, the same in all heads of a layer, whole", async () => {
+  const layers = scoredLayers();
+  for (const chunk of [7, 20]) {
+    const model = await open(`chunkkv:window=16,chunk=${chunk}`);
+    const kept = heldPositions(model.engine, prompted(model));
+    for (const [i, layer] of layers.entries()) {
+      const scores = layer.map(({ queries, keys }) =>
+        snapKv64(
+          queries.map((rows) => rows.slice(-16)),
+          keys,
+          5,
+        ),
+      );
+      const stays = chunkKv64(scores, chunk, 0.5).flatMap((side, j) => (side > 0 ? [j] : []));
+      for (const positions of kept.slice(2 * i, 2 * i + 2)) assert.equal(Array.from(positions), stays, `layer ${i}`);
+      const alone = chunkKv64(scores.slice(0, 1), chunk, 0.5).flatMap((side, j) => (side > 0 ? [j] : []));
+      if (i === 0 && chunk === 7) assert.not.equal(alone, stays, "both heads count");
+    }
     await model.close();
   }
 });
@@ -206,7 +248,7 @@ test("what follows a prompt's end is what a model computes that sees only what s
       const session = prompted(model);
       const kept = heldPositions(model.engine, session);
       const sum = kept.reduce((total, { length }) => total + length, 0);
-      if (!policy.startsWith("pyramid")) assert.is(sum, (HEADS * PROMPT) / 2, policy);
+      if (!/^(pyramid|chunk)/.test(policy)) assert.is(sum, (HEADS * PROMPT) / 2, policy);
       const all = (t: number) => Array.from({ length: t + 1 }, (_, j) => j);
       const after = (t: number) => Array.from({ length: t + 1 - PROMPT }, (_, j) => PROMPT + j);
       const visible = (t: number, layer: number, kv: number): number[] =>

@@ -79,3 +79,29 @@ export function lagKv64(keys: Rows, values: Rows, sinks: number, lag: number): n
   }
   return scores;
 }
+
+/** @param counted - false: each query counts the same, which FINCH does not do */
+export function finch64(heads: readonly Rows[], keys: Rows, counted = true): number[] {
+  const rows = heads[0]!.length;
+  const n = keys.length - rows;
+  const attention = heads.map((queries) => windowAttention64(queries, keys));
+  return keys.map((_, j) => {
+    if (j >= n) return Number.POSITIVE_INFINITY;
+    return attention
+      .flatMap((weights) => weights.map((row, r) => row[j]! * (counted ? n + r : 1)))
+      .reduce((a, b) => a + b, 0);
+  });
+}
+
+/** Slots of the chunks that stay, from SnapKV's scores of a layer's KV heads; -1 where a slot goes, 1 where it stays. */
+export function chunkKv64(scores: readonly (readonly number[])[], chunk: number, share: number): number[] {
+  const n = scores[0]!.length;
+  const top = Math.max(...scores.flatMap((of) => of.filter(Number.isFinite))) + 1;
+  const means = Array.from({ length: Math.ceil(n / chunk) }, (_, c) => {
+    const slots = Array.from({ length: Math.min(chunk, n - c * chunk) }, (_, i) => c * chunk + i);
+    return mean(slots.map((j) => scores.reduce((sum, of) => sum + Math.min(of[j]!, top), 0)));
+  });
+  const order = means.map((_, c) => c).sort((a, b) => means[b]! - means[a]!);
+  const stays = new Set(order.slice(0, Math.max(1, Math.floor(means.length * share))));
+  return scores[0]!.map((_, j) => (stays.has(Math.floor(j / chunk)) ? 1 : -1));
+}

@@ -1,0 +1,18 @@
+/**
+ * FINCH: what a prompt's last queries look at, each counted by how much there was to look at. https://arxiv.org/abs/2408.00167
+ *
+ *   score_j = sum over the last w queries r and the heads of the group of a_rj * (slots before r);   the last w slots stay
+ *
+ * As kvpress has it, for the whole prompt at once; the paper goes chunk by chunk, w being the question, and rotates keys anew.
+ */
+import { Engine, HeadView, Layer } from "../memory/records";
+import { Part } from "../memory/status";
+import { readHead } from "./slots";
+import { addWindow } from "./window-attention";
+
+export function scoreFinch(e: Engine, layer: Layer, head: HeadView, kv: u32, rows: u32, out: usize): void {
+  readHead(e, head, Part.KEYS);
+  memory.fill(out, 0, head.length << 2);
+  addWindow(e, layer, head, kv, rows, true, out);
+  for (let j = head.length - rows; j < head.length; ++j) store<f32>(out + (j << 2), Infinity);
+}
