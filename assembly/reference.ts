@@ -35,5 +35,6 @@ export { scaleRow, scaleRowRef } from "./kernels/scale";
 export { softcapRow, softcapRowRef } from "./kernels/softcap";
 export { softmaxSpan, softmaxSpanRef } from "./kernels/softmax-span";
 export { swiglu, swigluRef } from "./kernels/swiglu";
+export { sectionScratch } from "./sections/add";
 export { arenaAlloc } from "./memory/arena";
 export { keyDrivenShares } from "./model/key-driven";

@@ -17,7 +17,7 @@ const USAGE = `npm run quality:forms -- MODEL.gguf DOCUMENTS.u16 [options]
   --length N      ids of a document in the file (default 7425)
   --tokens N      ids to run of each (default 2048)
   --documents N   documents to run (default 6)
-  --forms LIST    KEYS:VALUES[:GROUP[:WINDOW[:ROTATION]]], ... (default ${"q8:q8,q8:q4,q4:q4,q3:q3"}); f32:f32 always runs
+  --forms LIST    KEYS:VALUES[:GROUP[:WINDOW[:ROTATION[:FORMAT]]]], ..., with + between the names of a format (default ${"q8:q8,q8:q4,q4:q4,q3:q3"}); f32:f32 always runs
   --out FILE      where results are kept (default bench/results/kv-forms.json)`;
 
 const { values, positionals } = parseArgs({
@@ -48,14 +48,15 @@ const key = (form: string, document: number): string => `${tokens}/${form}/${doc
 for (const form of ["f32:f32", ...values.forms.split(",")]) {
   const missing = Array.from({ length: count }, (_, i) => i).filter((i) => results[key(form, i)] === undefined);
   if (missing.length > 0) {
-    const [keys, kvValues, group = "64", window = "64", rotation] = form.split(":") as [
+    const [keys, kvValues, group = "64", window = "64", rotation, ...format] = form.split(":") as [
       KvFormName,
       KvFormName,
       ...string[],
     ];
     const cache = {
       ...{ keys, values: kvValues, kvGroup: Number(group), kvWindow: Number(window) },
-      ...(rotation === undefined ? {} : { kvRotation: rotation === "on" }),
+      ...(rotation === undefined || rotation === "" ? {} : { kvRotation: rotation === "on" }),
+      kvFormat: format.join(":").replaceAll("+", ","),
     };
     const model = await loadFrom(platform, await openFile(file), { ...cache, contextLength: tokens, maxOutputs: 64 });
     for (const i of missing) {

@@ -8,6 +8,7 @@ import type { Architecture } from "./architecture.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
+import { formatScratch } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
@@ -222,7 +223,8 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
   const { hiddenDim, ffnDim, nHeads, nKvHeads, sourceKvHeads, keyDim, valueDim, ropeDim } = config;
   const widest = Math.max(hiddenDim, nHeads * valueDim, ffnDim);
   const vocab = Math.ceil(config.vocabSize / 8) * 8;
-  const task = 2 * Size.ALIGN + Math.floor((nKvHeads * 4) / 64) * 64 + 64;
+  const scratch = formatScratch(sizes.cache, keyDim, valueDim);
+  const task = 3 * Size.ALIGN + Math.floor((nKvHeads * 4) / 64) * 64 + 64;
   const regions = [
     rows * Size.ROW,
     rows * hiddenDim * 4,
@@ -235,10 +237,11 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
     rows * ffnDim * 4,
     rows * hiddenDim * 4,
     ...config.ropes.flatMap(() => [ropeDim * 4, rows * ropeDim * 4]),
-    (sizes.threads ?? 1) * (Math.floor((task + attendScratch(config)) / 64) * 64 + 64),
+    (sizes.threads ?? 1) * (Math.floor((task + attendScratch(config) + scratch.task) / 64) * 64 + 64),
     outputs * hiddenDim * 4,
     outputs * vocab * 4,
     vocab * 4,
+    ...(scratch.packing > 0 ? [scratch.packing] : []),
     ...policyRegions(config, sizes),
   ];
   return regions.reduce((sum, bytes) => sum + regionBytes(bytes), 0);

@@ -86,6 +86,8 @@ export class Engine {
       [Config.RECENT_PAGES, sizes.cache.recentPages],
       [Config.SINK_PAGES, sizes.cache.sinkPages],
       [Config.ROTATE_KEYS, sizes.cache.rotateKeys ? 1 : 0],
+      [Config.KV_SECTIONS, sizes.cache.sections],
+      [Config.KV_FLAT, sizes.cache.flat / 1000],
       [Config.SLOT_POSITIONS, sizes.cache.policy === undefined ? 0 : 1],
       [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
     ];

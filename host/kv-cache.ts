@@ -5,6 +5,7 @@
  */
 import { KvForm, Size } from "../assembly/memory/status.ts";
 import { ThimbleError } from "./errors.ts";
+import { channelBytes, hasChannels, isFew, parseKvFormat, resolveFormat, sectionBytes } from "./kv-format.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import { type PolicySpec, parsePolicy } from "./policy.ts";
 
@@ -25,9 +26,14 @@ export interface CacheOptions {
   readonly kvGroup?: number;
   /**
    * Rotate queries and keys by a Hadamard matrix, which spreads outlier channels before keys are quantized. Default: where
-   * keys have fewer than 8 bits.
+   * keys have fewer than 8 bits and no scales by channel.
    */
   readonly kvRotation?: boolean;
+  /**
+   * What pages keep beside plain codes, names and numbers with commas between them: "outliers:4,factors"; docs/kv-cache.md
+   * says what each is and costs. Names without an effect on the forms of keys and values are left out. Default: none.
+   */
+  readonly kvFormat?: string;
   /**
    * How sessions choose what to keep of a prompt where they keep less than all of it (`SessionOptions.keep`): a name and
    * parameters, "snapkv" or "snapkv:window=32". Pages then say the position of each slot, and memory has room for scores.
@@ -45,6 +51,10 @@ export interface CacheConfig {
   readonly recentPages: number;
   readonly sinkPages: number;
   readonly rotateKeys: boolean;
+  /** What pages of fewer than 8 bits keep beside codes: KvSection word of assembly/memory/status.ts. */
+  readonly sections: number;
+  /** Keys in planes: thousandths of the least probability that is not flat; else 0. */
+  readonly flat: number;
   /** What chooses the slots that stay at a prompt's end. */
   readonly policy?: PolicySpec | undefined;
 }
@@ -57,19 +67,25 @@ export interface HeadDims {
 
 /** @param form - of keys and values where the options name none. @throws ThimbleError invalid_option */
 export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8"): CacheConfig {
-  const keyForm: KvForm = KV_FORMS.indexOf(checkChoice("keys", options.keys ?? form, KV_FORMS));
+  const baseForm: KvForm = KV_FORMS.indexOf(checkChoice("keys", options.keys ?? form, KV_FORMS));
   const valueForm: KvForm = KV_FORMS.indexOf(checkChoice("values", options.values ?? form, KV_FORMS));
   const recentPages = checkPages("kvWindow", options.kvWindow ?? 64, 1);
   const sinkPages = checkPages("kvSinks", options.kvSinks ?? 32, 0);
   const group = checkInteger("kvGroup", options.kvGroup ?? 64, 32, 64);
   if (group % 32 !== 0)
     throw new ThimbleError("invalid_option", `kvGroup is ${group}; it must be 32 or 64`, { name: "kvGroup" });
-  const rotateKeys = options.kvRotation ?? keyForm > KvForm.Q8;
+  const format = resolveFormat(parseKvFormat(options.kvFormat ?? ""), baseForm, valueForm);
+  const { keyForm, sections, flat } = format;
+  const rotateKeys = options.kvRotation ?? (isFew(keyForm) && !hasChannels(keyForm));
   if (typeof rotateKeys !== "boolean") {
     throw new ThimbleError("invalid_option", "kvRotation must be true or false", { name: "kvRotation" });
   }
   const policy = options.policy === undefined ? undefined : parsePolicy(options.policy);
-  const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, policy };
+  if (policy !== undefined && (sections !== 0 || hasChannels(keyForm))) {
+    const message = "kvFormat has what belongs to a whole page; a policy moves slots one by one from page to page";
+    throw new ThimbleError("invalid_option", message, { name: "kvFormat" });
+  }
+  const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, sections, flat, policy };
   return agesTwice(config) ? config : { ...config, recentPages: 0, sinkPages: 0 };
 }
 
@@ -79,15 +95,28 @@ function checkPages(name: string, tokens: number, fewest: number): number {
   throw new ThimbleError("invalid_option", `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`, { name });
 }
 
-/** Whether pages take a second step, from 8 bits to fewer. */
-export function agesTwice({ keyForm, valueForm }: CacheConfig): boolean {
-  return keyForm > KvForm.Q8 || valueForm > KvForm.Q8;
+/** Names of the forms that a cache has. */
+export function formNames({ keyForm, valueForm }: CacheConfig): { keys: KvFormName; values: KvFormName } {
+  return { keys: NAMES[keyForm], values: NAMES[valueForm] };
 }
 
+/** By KvForm. */
+const NAMES = [...KV_FORMS, "q8", "q4", "q3"] as const;
+
+/** Whether pages take a second step, from 8 bits to fewer. */
+export function agesTwice({ keyForm, valueForm }: CacheConfig): boolean {
+  return isFew(keyForm) || isFew(valueForm);
+}
+
+/** Bytes of a block of 32 codes, by KvForm. */
+const BLOCK_BYTES = [128, 32, 16, 12, 32, 16, 12] as const;
+
+/** Codes and scales. */
 function partBytes(form: KvForm, dim: number, group: number): number {
   if (form === KvForm.F32) return Size.PAGE_SLOTS * dim * 4;
-  const block = form === KvForm.Q8 ? 32 : form === KvForm.Q4 ? 16 : 12;
-  return Math.ceil(dim / 16) * 16 * block + Math.ceil(dim / group) * 64 * (form === KvForm.Q8 ? 1 : 2);
+  const codes = Math.ceil(dim / 16) * 16 * BLOCK_BYTES[form];
+  if (hasChannels(form)) return codes + channelBytes(dim);
+  return codes + Math.ceil(dim / group) * 64 * (isFew(form) ? 2 : 1);
 }
 
 /** Bytes of a page of 32 slots in the cache's form, of an open one, and of a recent or sink one. */
@@ -95,10 +124,14 @@ export function pageSizes(
   cache: CacheConfig,
   { keyDim, valueDim }: HeadDims,
 ): { aged: number; open: number; recent: number } {
-  const { keyForm, valueForm, group } = cache;
+  const { keyForm, valueForm, group, sections } = cache;
   const fixed = Size.PAGE_HEADER + (cache.policy === undefined ? 0 : Size.POSITIONS);
   const of = (keys: KvForm, values: KvForm): number =>
-    fixed + partBytes(keys, keyDim, group) + partBytes(values, valueDim, group);
+    fixed +
+    partBytes(keys, keyDim, group) +
+    sectionBytes(sections, keys, "keys", keyDim, group) +
+    partBytes(values, valueDim, group) +
+    sectionBytes(sections, values, "values", valueDim, group);
   const recent = (form: KvForm): KvForm => Math.min(form, KvForm.Q8);
   return {
     aged: of(keyForm, valueForm),

@@ -13,7 +13,7 @@ import { ENGINE_BYTES, type MemoryPlan, planMemory, type RunSizes, WASM_PAGE_BYT
 import { type ByteSize, parseByteSize } from "./byte-size.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
-import { type CacheOptions, cacheConfig, KV_FORMS, type KvFormName } from "./kv-cache.ts";
+import { type CacheOptions, cacheConfig, formNames, type KvFormName } from "./kv-cache.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { ActivationMode } from "./weight-form.ts";
@@ -176,7 +176,7 @@ export function resolveOptions(header: GgufHeader, model: Architecture, options:
 
 /** Names of the forms that a cache has. */
 export function formsOf({ cache }: Pick<RunSizes, "cache">): { keys: KvFormName; values: KvFormName } {
-  return { keys: KV_FORMS[cache.keyForm]!, values: KV_FORMS[cache.valueForm]! };
+  return formNames(cache);
 }
 
 /** A model to measure with several sizes. */

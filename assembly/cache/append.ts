@@ -8,6 +8,7 @@
 import { Engine, engine, HeadView } from "../memory/records";
 import { KvForm, Size } from "../memory/status";
 import { convertPage } from "./convert";
+import { isFew } from "./packed-page";
 import { setFirstPosition, writeSlot } from "./page";
 import { poolTake } from "./pool";
 import { dropHidden } from "./window";
@@ -41,7 +42,7 @@ export function recentForm(form: KvForm): KvForm {
 // @ts-ignore: decorator
 @inline
 export function agesTwice(e: Engine): bool {
-  return e.keyForm > <u32>KvForm.Q8 || e.valueForm > <u32>KvForm.Q8;
+  return isFew(e.keyForm) || isFew(e.valueForm);
 }
 
 /** Where page number `index` of a head lies while it is a sink or recent. */

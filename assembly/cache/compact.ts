@@ -63,8 +63,8 @@ function emptyPage(e: Engine, head: HeadView, index: u32, pages: u32): usize {
 function moveSlot(e: Engine, to: usize, toSlot: u32, from: usize, slot: u32): void {
   const group = e.kvGroup;
   const keys = convertSlot(keysOf(to), keyFormOf(to), toSlot, keysOf(from), keyFormOf(from), slot, Part.KEYS, e.keyDim, group);
-  const into = valuesOf(to, e.keyDim, group);
-  const values = convertSlot(into, valueFormOf(to), toSlot, valuesOf(from, e.keyDim, group), valueFormOf(from), slot, Part.VALUES, e.valueDim, group);
+  const into = valuesOf(to, e.keyDim, group, e.kvSections);
+  const values = convertSlot(into, valueFormOf(to), toSlot, valuesOf(from, e.keyDim, group, e.kvSections), valueFormOf(from), slot, Part.VALUES, e.valueDim, group);
   setPosition(e, to, toSlot, positionOf(e, from, slot));
   setUsedSlots(to, toSlot + 1);
   if (isBroken(from) || !keys || !values) setBroken(to, true);

@@ -6,6 +6,9 @@
  *   Q4: x = scale * code + minimum, code 0..15       minimum = f16(min), scale = f16((max - minimum) / 15)
  *   Q3: the same with codes 0..7
  *
+ *   Q8_PLANES: the codes and scales of Q8, as nibbles (sections/planes.ts)
+ *   Q4_CHANNELS, Q3_CHANNELS: the codes of Q4 and Q3 with other scales (sections/channels.ts)
+ *
  *   | blocks of 16 x 2 codes | f16 scales [groups][32 slots] | Q4, Q3: f16 minima [groups][32 slots] |
  *
  * A block of keys is 16 slots x 2 dims (block: slot half outer, dim pair inner), one of values 16 dims x 2 slots (16 dims
@@ -14,9 +17,31 @@
  *
  *   Q8, 32 bytes: byte 2 i + e
  *   Q4, 16 bytes: bits 4 k .. 4 k + 3 of the u16 2 (i mod 4) + e, k = i / 4: masks and shifts give entries 4 k .. 4 k + 3
+ *   Q8_PLANES: all blocks as in Q4 with code + 128 >> 4, then all with (code + 128) & 15
  *   Q3, 12 bytes: with j = 2 i + e: low two bits in byte j mod 8 from bit 2 (j / 8); third bit in byte 8 + j / 8, bit j mod 8
  */
 import { KvForm, Part, Size } from "../memory/status";
+import { channelBytes } from "../sections/channels";
+
+/** How the codes of a form lie. */
+// @ts-ignore: decorator
+@inline
+export function codesForm(form: KvForm): KvForm {
+  return form == KvForm.Q4_CHANNELS ? KvForm.Q4 : form == KvForm.Q3_CHANNELS ? KvForm.Q3 : form;
+}
+
+/** Fewer than 8 bits. */
+// @ts-ignore: decorator
+@inline
+export function isFew(form: KvForm): bool {
+  return form > KvForm.Q8 && form != KvForm.Q8_PLANES;
+}
+
+// @ts-ignore: decorator
+@inline
+export function hasChannels(form: KvForm): bool {
+  return form == KvForm.Q4_CHANNELS || form == KvForm.Q3_CHANNELS;
+}
 
 /** Groups of dims with a scale of their own. */
 // @ts-ignore: decorator
@@ -29,13 +54,15 @@ export function groupsOf(dim: u32, group: u32): u32 {
 // @ts-ignore: decorator
 @inline
 export function blockBytes(form: KvForm): u32 {
-  return form == KvForm.Q8 ? 32 : form == KvForm.Q4 ? 16 : 12;
+  const codes = codesForm(form);
+  return codes == KvForm.Q4 ? 16 : codes == KvForm.Q3 ? 12 : 32;
 }
 
+/** A minimum for each token and group. */
 // @ts-ignore: decorator
 @inline
 export function hasMinima(form: KvForm): bool {
-  return form != KvForm.Q8;
+  return form == KvForm.Q4 || form == KvForm.Q3;
 }
 
 /** Bytes of the codes of 32 slots. */
@@ -49,6 +76,7 @@ export function codesBytes(form: KvForm, dim: u32): u32 {
 export const SCALES_BYTES: u32 = 64;
 
 export function packedBytes(form: KvForm, dim: u32, group: u32): u32 {
+  if (hasChannels(form)) return codesBytes(form, dim) + channelBytes(dim);
   return codesBytes(form, dim) + (groupsOf(dim, group) * SCALES_BYTES << <u32>hasMinima(form));
 }
 
@@ -61,6 +89,11 @@ function blockOf(part: Part, slot: u32, d: u32, dim: u32): u32 {
 
 /** Code of dim d of a slot; `codes` begins the part. */
 export function codeAt(codes: usize, form: KvForm, part: Part, slot: u32, d: u32, dim: u32): i32 {
+  if (form == KvForm.Q8_PLANES) {
+    const low = codes + (codesBytes(form, dim) >> 1);
+    return 16 * codeAt(codes, KvForm.Q4, part, slot, d, dim) + codeAt(low, KvForm.Q4, part, slot, d, dim) - 128;
+  }
+  form = codesForm(form);
   const block = codes + blockOf(part, slot, d, dim) * blockBytes(form);
   const i = (part == Part.KEYS ? slot : d) & 15;
   const e = (part == Part.KEYS ? d : slot) & 1;
@@ -72,6 +105,12 @@ export function codeAt(codes: usize, form: KvForm, part: Part, slot: u32, d: u32
 
 /** Adds a code to a block whose place for it is zero; bytes are overwritten. */
 export function putCode(codes: usize, form: KvForm, part: Part, slot: u32, d: u32, dim: u32, code: i32): void {
+  if (form == KvForm.Q8_PLANES) {
+    putCode(codes, KvForm.Q4, part, slot, d, dim, (code + 128) >> 4);
+    putCode(codes + (codesBytes(form, dim) >> 1), KvForm.Q4, part, slot, d, dim, (code + 128) & 15);
+    return;
+  }
+  form = codesForm(form);
   const block = codes + blockOf(part, slot, d, dim) * blockBytes(form);
   const i = (part == Part.KEYS ? slot : d) & 15;
   const e = (part == Part.KEYS ? d : slot) & 1;

@@ -1,6 +1,7 @@
 /**
  * A page: 32 consecutive slots of one KV head of one layer. The first 16 bytes say what it is; keys and values then have a
- * form each (KvForm). This file has the f32 form, packed-page.ts those of fewer bits.
+ * form each (KvForm). This file has the f32 form, packed-page.ts those of fewer bits, sections/ what the latter may keep
+ * beside their codes.
  *
  *   | u32 references | u8 key form, u8 value form, u8 empty slots, u8 1 where slots have positions | u32 1 where a value was not finite | u32 first position | keys | values |
  *
@@ -15,6 +16,7 @@
  */
 import { Engine, HeadView } from "../memory/records";
 import { KvForm, Part, Size } from "../memory/status";
+import { sectionBytes } from "../sections/sections";
 import { packedBytes } from "./packed-page";
 
 /** The page that holds a slot. */
@@ -69,14 +71,16 @@ export function setFirstPosition(page: usize, position: u32): void {
   store<u32>(page, position, 12);
 }
 
-/** Bytes of the keys or of the values of a page. */
-export function partBytes(form: KvForm, dim: u32, group: u32): u32 {
-  return form == KvForm.F32 ? Size.PAGE_SLOTS * (dim << 2) : packedBytes(form, dim, group);
+/** Bytes of the keys or of the values of a page, with the sections that such pages of the cache have. */
+export function partBytes(form: KvForm, part: Part, dim: u32, group: u32, sections: u32): u32 {
+  if (form == KvForm.F32) return Size.PAGE_SLOTS * (dim << 2);
+  return packedBytes(form, dim, group) + sectionBytes(sections, form, part, dim, group);
 }
 
 export function pageBytes(e: Engine, keyForm: KvForm, valueForm: KvForm): u32 {
-  const parts = partBytes(keyForm, e.keyDim, e.kvGroup) + partBytes(valueForm, e.valueDim, e.kvGroup);
-  return Size.PAGE_HEADER + parts + (e.slotPositions != 0 ? Size.POSITIONS : 0);
+  const keys = partBytes(keyForm, Part.KEYS, e.keyDim, e.kvGroup, e.kvSections);
+  const values = partBytes(valueForm, Part.VALUES, e.valueDim, e.kvGroup, e.kvSections);
+  return Size.PAGE_HEADER + keys + values + (e.slotPositions != 0 ? Size.POSITIONS : 0);
 }
 
 /** Address of a page's keys; the values lie behind them. */
@@ -88,8 +92,8 @@ export function keysOf(page: usize): usize {
 
 // @ts-ignore: decorator
 @inline
-export function valuesOf(page: usize, keyDim: u32, group: u32): usize {
-  return page + Size.PAGE_HEADER + partBytes(keyFormOf(page), keyDim, group);
+export function valuesOf(page: usize, keyDim: u32, group: u32, sections: u32): usize {
+  return page + Size.PAGE_HEADER + partBytes(keyFormOf(page), Part.KEYS, keyDim, group, sections);
 }
 
 /** Offset of a slot's first dim in f32 keys; the next dim is 64 bytes on. */

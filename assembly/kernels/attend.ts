@@ -24,14 +24,19 @@
  * A packed page takes integer scores and weights (scores-packed.ts, values-packed.ts); o goes on from page to page. A page
  * with a NaN or infinity makes o NaN: a broken model is heard.
  *
- * Where pages were evicted, each is scored with the query as it sees it (turn-query.ts).
+ * Sections of a page (sections/sections.ts) add to its scores and values; keys in planes are scored from one of them first
+ * (sections/planes.ts). Where pages were evicted, each is scored with the query as it sees it (turn-query.ts).
  *
  * Shapes: out [nHeads][valueDim], q [nHeads][keyDim]; the task's scratch: attendScratch(keyDim, valueDim) bytes.
  */
+import { isFew } from "../cache/packed-page";
 import { isBroken, keyFormOf, keyOffset, keysOf, pageAt, valueFormOf, valueOffset, valuesOf } from "../cache/page";
 import { usedSlots } from "../cache/slots";
 import { AttendTask } from "../memory/records";
 import { KvForm, Size } from "../memory/status";
+import { addToScores, addToScoresRef, addToValues, addToValuesRef } from "../sections/add";
+import { scoresChannels, scoresChannelsRef } from "../sections/channels";
+import { isFlat, planeQuery, scoresHigh, scoresHighRef } from "../sections/planes";
 import { mergeSpan } from "./merge-span";
 import { queryBytes, quantizeQuery } from "./quantize-query";
 import { scaleRow } from "./scale";
@@ -94,7 +99,9 @@ function brokenTerm(page: usize): f32 {
 function quantizeQueries(queries: usize, q: usize, task: AttendTask, nHeads: u32): void {
   const keyDim = task.keyDim;
   for (let h: usize = 0; h < nHeads; ++h) {
-    quantizeQuery(queries + h * queryBytes(keyDim), q + h * (keyDim << 2), keyDim, task.group, task.scale);
+    const query = queries + h * queryBytes(keyDim);
+    quantizeQuery(query, q + h * (keyDim << 2), keyDim, task.group, task.scale);
+    if (task.flat != 0) planeQuery(task.extra + h * queryBytes(keyDim), query, keyDim, task.group);
   }
 }
 
@@ -114,10 +121,24 @@ function hideEmpty(scores: usize, used: u32, nHeads: u32): void {
   }
 }
 
+/** Scores of a packed page for `nHeads` (1 or 3) heads; `isWhole`: of planes, both are read. */
+// @ts-ignore: decorator
+@inline
+function pageScores(at: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, page: usize, nHeads: u32, isWhole: bool): void {
+  const form = keyFormOf(page);
+  const keyDim = task.keyDim;
+  if (form == KvForm.Q8_PLANES && !isWhole) scoresHigh(at, task.extra, keysOf(page), keyDim, task.group, nHeads);
+  else if (form > KvForm.Q8_PLANES) scoresChannels(at, q, keysOf(page), form, keyDim, task.scale, nHeads, task.extra, expanded);
+  else scoresPacked(at, queries, keysOf(page), form, keyDim, task.group, nHeads, expanded);
+  if (task.sections != 0) addToScores(at, q, queries, page, task, nHeads);
+}
+
 /** Scores of the span's `count` slots; to the end of the last sixteen at least. */
 // @ts-ignore: decorator
 @inline
-function spanScores(scores: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, span: u32, count: u32, nHeads: u32): void {
+function spanScores(
+  scores: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, span: u32, count: u32, nHeads: u32, isWhole: bool,
+): void {
   const keyDim = task.keyDim;
   const turned = expanded + expandedBytes(keyDim, task.valueDim);
   const seen = task.rope != 0 ? turned : q;
@@ -128,7 +149,7 @@ function spanScores(scores: usize, q: usize, queries: usize, expanded: usize, ta
     if (task.rope != 0) turnTo(turned, q, queries, task, page, span + slot, nHeads);
     const used = usedSlots(page);
     if (form != KvForm.F32) {
-      scoresPacked(at, queries, keysOf(page), form, keyDim, task.group, nHeads, expanded);
+      pageScores(at, seen, queries, expanded, task, page, nHeads, isWhole);
       if (used < <u32>Size.PAGE_SLOTS) hideEmpty(at, used, nHeads);
       continue;
     }
@@ -142,6 +163,15 @@ function spanScores(scores: usize, q: usize, queries: usize, expanded: usize, ta
   }
 }
 
+/** A head's scores of a span once more, from both planes, and their softmax. */
+function refine(scores: usize, state: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, span: u32, count: u32, hidden: u32): void {
+  task.turned = NOT_TURNED; // what is turned serves the heads together
+  spanScores(scores, q, queries, expanded, task, span, count, 1, true);
+  task.turned = NOT_TURNED;
+  if (task.softcap != 0) softcapRow(scores, count, task.softcap);
+  softmaxSpan(scores, hidden, count, state);
+}
+
 /** Span outputs from weights in `scores`. */
 // @ts-ignore: decorator
 @inline
@@ -151,10 +181,11 @@ function spanValues(out: usize, scores: usize, weights: usize, expanded: usize, 
   memory.fill(out, 0, nHeads * stride);
   for (let slot: u32 = 0; slot < count; slot += Size.PAGE_SLOTS) {
     const page = pageAt(task.head, span + slot);
-    const values = valuesOf(page, task.keyDim, task.group);
+    const values = valuesOf(page, task.keyDim, task.group, task.sections);
     const form = valueFormOf(page);
     const at = scores + (slot << 2);
-    if (form != KvForm.F32) valuesPacked(out, stride, at, values, form, valueDim, task.group, nHeads, weights, expanded);
+    if (task.sections != 0 && isFew(form)) addToValues(out, stride, at, values, form, task, nHeads, weights, expanded);
+    else if (form != KvForm.F32) valuesPacked(out, stride, at, values, form, valueDim, task.group, nHeads, weights, expanded);
     else valuesF32(out, stride, at, values, min<u32>(Size.PAGE_SLOTS, count - slot), valueDim, nHeads);
     if (isBroken(page)) {
       for (let end = out + nHeads * stride, x = out; x < end; x += 4) store<f32>(x, NaN);
@@ -180,11 +211,15 @@ function attendHeads(out: usize, q: usize, task: AttendTask, nHeads: u32): void 
   for (let span = start; span < end; span += Size.SPAN_SLOTS) {
     const count = min<u32>(Size.SPAN_SLOTS, end - span);
     const hidden = span < task.first ? task.first - span : 0;
-    spanScores(scratch, q, queries, expanded, task, span, count, nHeads);
+    spanScores(scratch, q, queries, expanded, task, span, count, nHeads, task.flat == 0);
     for (let h: usize = 0; h < nHeads; ++h) {
       const scores = scratch + h * SCORES_BYTES;
+      const state = scratch + SPAN_STATE + (h << 3);
       if (task.softcap != 0) softcapRow(scores, count, task.softcap);
-      softmaxSpan(scores, hidden, count, scratch + SPAN_STATE + (h << 3));
+      softmaxSpan(scores, hidden, count, state);
+      if (task.flat != 0 && isFlat(load<f32>(state, 4), task.flat)) {
+        refine(scores, state, q + h * (keyDim << 2), queries + h * queryBytes(keyDim), expanded, task, span, count, hidden);
+      }
     }
     spanValues(spanOut, scratch, scratch + WEIGHTS, expanded, task, span, count, nHeads);
     for (let h: usize = 0; h < nHeads; ++h) {
@@ -213,7 +248,7 @@ export function attend(out: usize, q: usize, task: AttendTask): void {
 }
 
 /** Scores of one page for one head, as the drawing says. */
-function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, slot: u32, n: u32, task: AttendTask): void {
+function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, slot: u32, n: u32, task: AttendTask, isWhole: bool): void {
   const keyDim = task.keyDim;
   if (task.rope != 0) {
     const turned = query + queryBytes(keyDim);
@@ -224,7 +259,10 @@ function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, slot:
   const form = keyFormOf(page);
   const used = usedSlots(page);
   if (form != KvForm.F32) {
-    scoresPackedRef(scores, query, keysOf(page), form, keyDim, task.group);
+    if (form == KvForm.Q8_PLANES && !isWhole) scoresHighRef(scores, query, keysOf(page), keyDim, task.group);
+    else if (form > KvForm.Q8_PLANES) scoresChannelsRef(scores, q, keysOf(page), form, keyDim, task.scale);
+    else scoresPackedRef(scores, query, keysOf(page), form, keyDim, task.group);
+    addToScoresRef(scores, q, query, page, task);
     for (let i = used; i < <u32>Size.PAGE_SLOTS; ++i) store<f32>(scores + (i << 2), -Infinity);
     return;
   }
@@ -242,9 +280,10 @@ function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, slot:
 
 function pageValuesRef(out: usize, weights: usize, page: usize, n: u32, task: AttendTask): void {
   const valueDim = task.valueDim;
-  const values = valuesOf(page, task.keyDim, task.group);
+  const values = valuesOf(page, task.keyDim, task.group, task.sections);
   const form = valueFormOf(page);
-  if (form != KvForm.F32) valuesPackedRef(out, weights, values, form, valueDim, task.group);
+  if (isFew(form)) addToValuesRef(out, weights, values, form, task);
+  else if (form != KvForm.F32) valuesPackedRef(out, weights, values, form, valueDim, task.group);
   else {
     for (let d: u32 = 0; d < valueDim; ++d) {
       let sum = load<f32>(out + (d << 2));
@@ -256,6 +295,16 @@ function pageValuesRef(out: usize, weights: usize, page: usize, n: u32, task: At
     }
   }
   for (let d: u32 = 0; d < valueDim; ++d) store<f32>(out + (d << 2), load<f32>(out + (d << 2)) + brokenTerm(page));
+}
+
+/** Scores of a span and their softmax. */
+function spanScoresRef(scratch: usize, q: usize, query: usize, task: AttendTask, span: u32, count: u32, isWhole: bool): void {
+  for (let slot: u32 = 0; slot < count; slot += Size.PAGE_SLOTS) {
+    const n = min<u32>(Size.PAGE_SLOTS, count - slot);
+    pageScoresRef(scratch + (slot << 2), q, query, pageAt(task.head, span + slot), span + slot, n, task, isWhole);
+  }
+  if (task.softcap != 0) softcapRowRef(scratch, count, task.softcap);
+  softmaxSpanRef(scratch, span < task.first ? task.first - span : 0, count, scratch + SPAN_STATE);
 }
 
 export function attendRef(out: usize, q: usize, task: AttendTask): void {
@@ -270,12 +319,8 @@ export function attendRef(out: usize, q: usize, task: AttendTask): void {
     quantizeQuery(query, q, keyDim, task.group, task.scale);
     for (let span = start; span < task.end; span += Size.SPAN_SLOTS) {
       const count = min<u32>(Size.SPAN_SLOTS, task.end - span);
-      for (let slot: u32 = 0; slot < count; slot += Size.PAGE_SLOTS) {
-        const n = min<u32>(Size.PAGE_SLOTS, count - slot);
-        pageScoresRef(scratch + (slot << 2), q, query, pageAt(head, span + slot), span + slot, n, task);
-      }
-      if (task.softcap != 0) softcapRowRef(scratch, count, task.softcap);
-      softmaxSpanRef(scratch, span < task.first ? task.first - span : 0, count, scratch + SPAN_STATE);
+      spanScoresRef(scratch, q, query, task, span, count, task.flat == 0);
+      if (task.flat != 0 && isFlat(load<f32>(scratch, SPAN_STATE + 4), task.flat)) spanScoresRef(scratch, q, query, task, span, count, true);
       memory.fill(spanOut, 0, valueDim << 2);
       for (let slot: u32 = 0; slot < count; slot += Size.PAGE_SLOTS) {
         const n = min<u32>(Size.PAGE_SLOTS, count - slot);

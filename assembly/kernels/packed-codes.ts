@@ -46,6 +46,23 @@ export function expandThirds(out: usize, codes: usize, nBlocks: u32): void {
   }
 }
 
+/** Blocks in two planes as Q8 blocks: all high nibbles, then all low ones, of code + 128. */
+export function expandPlanes(out: usize, codes: usize, nBlocks: u32): void {
+  const mask = nibbleMask();
+  const middle = i16x8.splat(128);
+  const planes = <usize>nBlocks << 4;
+  for (let end = codes + planes; codes < end; codes += 16, out += 32) {
+    const high = v128.load(codes);
+    const low = v128.load(codes + planes);
+    const c0 = v128.or(i16x8.shl(v128.and(high, mask), 4), v128.and(low, mask));
+    const c1 = v128.or(v128.and(high, i16x8.shl(mask, 4)), v128.and(i16x8.shr_u(low, 4), mask));
+    const c2 = v128.or(i16x8.shl(v128.and(i16x8.shr_u(high, 8), mask), 4), v128.and(i16x8.shr_u(low, 8), mask));
+    const c3 = v128.or(i16x8.shl(i16x8.shr_u(high, 12), 4), i16x8.shr_u(low, 12));
+    v128.store(out, i8x16.narrow_i16x8_s(i16x8.sub(c0, middle), i16x8.sub(c1, middle)));
+    v128.store(out, i8x16.narrow_i16x8_s(i16x8.sub(c2, middle), i16x8.sub(c3, middle)), 16);
+  }
+}
+
 // @ts-ignore: decorator
 @inline
 export function maskOf(form: KvForm): v128 {

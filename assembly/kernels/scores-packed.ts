@@ -9,7 +9,7 @@
 import { codeAt, codesBytes, groupsOf, hasMinima, minimumOffset, scaleAt, SCALES_BYTES } from "../cache/packed-page";
 import { KvForm, Part, Size } from "../memory/status";
 import { halfToFloat } from "./f16";
-import { codes4, expandThirds, maskOf, scales4 } from "./packed-codes";
+import { codes4, expandPlanes, expandThirds, maskOf, scales4 } from "./packed-codes";
 import { QUERY_CODES, queryBytes } from "./quantize-query";
 import { scaleRow } from "./scale";
 import { SCORES_BYTES } from "./scores-f32";
@@ -120,6 +120,14 @@ function scoresNibbles3(scores: usize, query: usize, blocks: usize, scales: usiz
 export function scoresPacked(scores: usize, query: usize, keys: usize, form: KvForm, dim: u32, group: u32, nHeads: u32, expanded: usize): void {
   const scales = keys + codesBytes(form, dim);
   const minima = hasMinima(form) ? scales + minimumOffset(dim, group) : 0;
+  scoresScaled(scores, query, keys, form, scales, minima, dim, group, nHeads, expanded);
+}
+
+/** The same with scales and minima that lie elsewhere, f16 [groups][32]; minima 0: none. */
+export function scoresScaled(
+  scores: usize, query: usize, keys: usize, form: KvForm, scales: usize, minima: usize, dim: u32, group: u32, nHeads: u32,
+  expanded: usize,
+): void {
   if (form == KvForm.Q4) {
     if (nHeads == 3) scoresNibbles3(scores, query, keys, scales, minima, dim, group);
     else scoresNibbles1(scores, query, keys, scales, minima, dim, group);
@@ -127,6 +135,9 @@ export function scoresPacked(scores: usize, query: usize, keys: usize, form: KvF
   }
   if (form == KvForm.Q3) {
     expandThirds(expanded, keys, dim);
+    keys = expanded;
+  } else if (form == KvForm.Q8_PLANES) {
+    expandPlanes(expanded, keys, dim);
     keys = expanded;
   }
   if (nHeads == 3) scoresBytes3(scores, query, keys, scales, minima, dim, group);

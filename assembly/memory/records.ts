@@ -147,7 +147,7 @@ export class Session {
   relative: u32;
 }
 
-/** What attention over one KV head works on; see kernels/attend-f32.ts. */
+/** What attention over one KV head works on; see kernels/attend.ts. */
 @unmanaged
 export class AttendTask {
   head: HeadView;
@@ -175,6 +175,12 @@ export class AttendTask {
   shiftRope: usize;
   /** The shift that the queries in scratch are turned by. */
   turned: u32;
+  /** KvSection word of the cache. */
+  sections: u32;
+  /** Planes: the least probability that is not flat; 0: the low plane is always read. */
+  flat: f32;
+  /** Scratch of sections and of forms that change the query, sectionScratch(keyDim, valueDim) bytes; 0 where none is on. */
+  extra: usize;
 }
 
 /** One row of a `forward` call. */
@@ -300,6 +306,10 @@ export class Engine {
   keyForm: u32;
   valueForm: u32;
   kvGroup: u32;
+  /** KvSection word; the least probability that is not flat, see Config; f32 [2][32][widest head] for packing pages. */
+  kvSections: u32;
+  kvFlat: f32;
+  packing: usize;
   /** 1: queries and keys are rotated before keys are kept; see kernels/hadamard.ts. */
   rotateKeys: u32;
   recentPages: u32;

@@ -128,6 +128,10 @@ export const enum Config {
   SLOT_POSITIONS = 29,
   /** Last rows of a prompt whose queries a policy looks at. */
   OBSERVE_ROWS = 30,
+  /** What pages of fewer than 8 bits keep besides codes: KvSection bits and numbers; see sections/sections.ts. */
+  KV_SECTIONS = 31,
+  /** Keys in planes: the low one is read where the largest probability of a span is below this. */
+  KV_FLAT = 32,
 }
 
 /** How the slots that stay at the end of a prompt are chosen: assembly/policy/. */
@@ -151,6 +155,23 @@ export const enum KvForm {
   Q4 = 2,
   /** Codes 0..7, the same. */
   Q3 = 3,
+  /** The codes of Q8, high and low nibbles apart: keys; see sections/planes.ts. */
+  Q8_PLANES = 4,
+  /** Codes 0..15 or 0..7, a scale and a zero a channel: keys; see sections/channels.ts. */
+  Q4_CHANNELS = 5,
+  Q3_CHANNELS = 6,
+}
+
+/** What a page of fewer than 8 bits keeps besides its codes and scales: bits and numbers of one word. */
+export const enum KvSection {
+  /** Bit: the mean of each key channel; sections/mean.ts. */
+  MEAN = 1,
+  /** Bit: a factor of each value channel; sections/factors.ts. */
+  FACTORS = 2,
+  /** Bits 8 ..: key channels kept apart; sections/outliers.ts. */
+  OUTLIERS_SHIFT = 8,
+  /** Bits 16 ..: slots of a page kept at more bits, of keys and of values; sections/salient.ts. */
+  SALIENT_SHIFT = 16,
 }
 
 /** Keys or values: they are packed alike, slots and dims changing places. */

@@ -101,6 +101,12 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.OBSERVE_ROWS:
       e.observeRows = n;
       break;
+    case Config.KV_SECTIONS:
+      e.kvSections = n;
+      break;
+    case Config.KV_FLAT:
+      e.kvFlat = x;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

@@ -11,6 +11,8 @@ import { ropeFrequencies } from "../kernels/rope-frequencies";
 import { arenaAlloc } from "../memory/arena";
 import { AttendTask, Engine, engine, Layer, layerAt, Linear, ropeAt, RopeTable, stride8 } from "../memory/records";
 import { Form, KvForm, Size, Slot, Status, Vector } from "../memory/status";
+import { sectionScratch } from "../sections/add";
+import { packingBytes } from "../sections/pack";
 import { layoutPool } from "../thread/pool";
 
 // @ts-ignore: decorator
@@ -26,11 +28,11 @@ export function taskOf(e: Engine, part: u32): AttendTask {
   return changetype<AttendTask>(e.attention + <usize>part * e.attentionBytes);
 }
 
-/** 64 bytes and a word for each KV head, between the caller's attention task and its scratch. */
+/** The caller's attention task is less than 128 bytes. 64 bytes and a word for each KV head, between the caller's attention task and its scratch. */
 // @ts-ignore: decorator
 @inline
 export function smallScratch(e: Engine): usize {
-  return e.attention + Size.ALIGN;
+  return e.attention + 2 * Size.ALIGN;
 }
 
 /** Records of the layers, of the matrices and of the RoPE tables; after the configuration, before anything else. */
@@ -115,7 +117,12 @@ export function tieOutput(): void {
 
 /** Bytes of the attention region before the task's scratch. */
 function taskOffset(e: Engine): usize {
-  return 2 * Size.ALIGN + ((<usize>e.nKvHeads << 2) | 63) + 1;
+  return 3 * Size.ALIGN + ((<usize>e.nKvHeads << 2) | 63) + 1;
+}
+
+/** Whether pages have sections, or a form of keys that changes the query: those take scratch of their own. */
+function changesQueries(e: Engine): bool {
+  return e.kvSections != 0 || e.keyForm >= <u32>KvForm.Q8_PLANES;
 }
 
 /**
@@ -147,11 +154,13 @@ export function layoutRunState(stagingBytes: u32): Status {
     table.frequencies = arenaAlloc(<u64>e.ropeDim << 2);
     table.angles = arenaAlloc((rows * e.ropeDim) << 2);
   }
-  e.attentionBytes = <u32>((taskOffset(e) + attendScratch(e.keyDim, e.valueDim)) | 63) + 1;
+  const scratch = attendScratch(e.keyDim, e.valueDim) + (changesQueries(e) ? sectionScratch(e.keyDim, e.valueDim) : 0);
+  e.attentionBytes = <u32>((taskOffset(e) + scratch) | 63) + 1;
   e.attention = arenaAlloc(<u64>e.nThreads * e.attentionBytes);
   e.hidden = arenaAlloc((outputs * hidden) << 2);
   e.logits = arenaAlloc((outputs * vocab) << 2);
   e.scratch = arenaAlloc(vocab << 2);
+  if (changesQueries(e)) e.packing = arenaAlloc(packingBytes(e.keyDim, e.valueDim));
   if (e.slotPositions != 0) {
     const slots = <u64>(e.contextLength + Size.PAGE_SLOTS);
     e.policySlots = <u32>slots;
@@ -195,7 +204,10 @@ export function finishLoad(): void {
     task.group = e.kvGroup;
     task.ropeDim = e.ropeDim;
     task.rotated = e.rotateKeys;
+    task.sections = e.kvSections;
+    task.flat = e.kvFlat;
     task.scratch = changetype<usize>(task) + taskOffset(e);
+    task.extra = changesQueries(e) ? task.scratch + attendScratch(e.keyDim, e.valueDim) : 0;
   }
 }
 

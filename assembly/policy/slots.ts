@@ -2,7 +2,7 @@
  * What policies read of a head: keys and values as f32, slot after slot. Slots that are empty read as zeros and must not be
  * kept; `isUsed` tells.
  */
-import { readSlot } from "../cache/convert";
+import { readSlot } from "../cache/quantize-group";
 import { keyFormOf, keysOf, valueFormOf, valuesOf } from "../cache/page";
 import { usedSlots } from "../cache/slots";
 import { Engine, HeadView } from "../memory/records";
@@ -28,7 +28,7 @@ export function readHead(e: Engine, head: HeadView, part: Part): void {
   for (let slot: u32 = 0; slot < head.length; ++slot, to += dim << 2) {
     const page = pageOf(head, slot);
     if (part == Part.KEYS) readSlot(to, keysOf(page), keyFormOf(page), part, slot % Size.PAGE_SLOTS, dim, e.kvGroup);
-    else readSlot(to, valuesOf(page, e.keyDim, e.kvGroup), valueFormOf(page), part, slot % Size.PAGE_SLOTS, dim, e.kvGroup);
+    else readSlot(to, valuesOf(page, e.keyDim, e.kvGroup, e.kvSections), valueFormOf(page), part, slot % Size.PAGE_SLOTS, dim, e.kvGroup);
   }
 }
 

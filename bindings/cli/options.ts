@@ -5,6 +5,7 @@
 import { fileURLToPath } from "node:url";
 import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
+import { KV_FORMAT_PIECES, parseKvFormat } from "../../host/kv-format.ts";
 import { POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
 import { OVERFLOWS } from "../../host/token-turn.ts";
 import {
@@ -64,6 +65,16 @@ const pages = (fewest: number): Kind<number> => ({
   },
 });
 
+/** What pages keep beside codes. */
+const kvFormat: Kind<string> = {
+  placeholder: "NAME[:NUMBER],...",
+  allowed: `some of ${KV_FORMAT_PIECES.join(", ")}`,
+  read(given) {
+    parseKvFormat(given); // what is wrong with it says the library
+    return given;
+  },
+};
+
 /** A policy and its parameters. */
 const policy: Kind<string> = {
   placeholder: "NAME[:PARAM=VALUE,...]",
@@ -97,6 +108,17 @@ export const MEMORY = {
   }),
   "kv-window": single(pages(32), "Newest tokens kept at 8 bits where keys or values have fewer", { default: "64" }),
   "kv-sinks": single(pages(0), "First tokens kept at 8 bits where keys or values have fewer", { default: "32" }),
+  "kv-group": single(choice("32", "64"), "Dims of a head that share a scale", { default: "64" }),
+  "kv-rotation": single(
+    choice("on", "off"),
+    "Rotate queries and keys, which spreads large channels before keys are quantized",
+    { default: "on where keys have fewer than 8 bits" },
+  ),
+  "kv-format": single(
+    kvFormat,
+    "What pages keep beside plain codes: of keys with fewer than 8 bits channels (scales by channel), mean, outliers:N; of such values factors; of both salient:N; of keys at 8 bits planes:P. docs/kv-cache.md has what each costs",
+    { default: "none" },
+  ),
   policy: single(
     policy,
     "What chooses the tokens that stay where --kv-ratio, --kv-slots or --kv-bytes keep fewer than all",
@@ -236,6 +258,9 @@ export function memoryOptions(values: Values<typeof MEMORY>): PlanOptions {
     values: valueForm,
     kvWindow: values["kv-window"],
     kvSinks: values["kv-sinks"],
+    kvGroup: values["kv-group"] === undefined ? undefined : Number(values["kv-group"]),
+    kvRotation: values["kv-rotation"] === undefined ? undefined : values["kv-rotation"] === "on",
+    kvFormat: values["kv-format"],
     policy: values.policy,
     chunk,
     threads,

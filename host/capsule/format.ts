@@ -5,7 +5,8 @@
  */
 import { KvForm, Size } from "../../assembly/memory/status.ts";
 import { ThimbleError } from "../errors.ts";
-import { type CacheConfig, KV_FORMS } from "../kv-cache.ts";
+import { type CacheConfig, formNames } from "../kv-cache.ts";
+import { describeFormat } from "../kv-format.ts";
 
 /** Version of this file format: 2 has packs, links and records that name their page, and can be hashed side by side. */
 export const FORMAT_VERSION = 2;
@@ -53,7 +54,9 @@ const AT = {
   links: 68,
   policy: 72,
   relative: 76,
-  unused: 80,
+  sections: 80,
+  flat: 84,
+  unused: 88,
   model: 96,
   tokenizer: 128,
   base: 160,
@@ -61,6 +64,9 @@ const AT = {
   wrappedKey: 204,
   end: 252,
 } as const;
+
+/** What a KvSection word can have. */
+const SECTION_BITS = 0xff_ff_03;
 
 const KINDS = ["session", "pack"] as const;
 /** A session as it was, or a prompt that many sessions begin with. */
@@ -104,7 +110,7 @@ export function mismatch(name: string, message: string): ThimbleError {
 export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(HEADER_BYTES);
   const view = new DataView(bytes.buffer);
-  const { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys } = header.cache;
+  const { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, sections, flat } = header.cache;
   bytes.set(MAGIC);
   view.setUint32(AT.version, FORMAT_VERSION, true);
   view.setUint32(AT.encrypted, header.isEncrypted ? 1 : 0, true);
@@ -120,6 +126,8 @@ export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
   view.setUint32(AT.tokens, header.tokens, true);
   view.setUint32(AT.stateBytes, header.stateBytes, true);
   view.setUint32(AT.rotateKeys, rotateKeys ? 1 : 0, true);
+  view.setUint32(AT.sections, sections, true);
+  view.setUint32(AT.flat, flat, true);
   view.setUint32(AT.kind, KINDS.indexOf(header.kind), true);
   view.setUint32(AT.links, header.links, true);
   view.setUint32(AT.policy, header.hasPolicy ? 1 : 0, true);
@@ -162,6 +170,8 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     u32(AT.rotateKeys) > 1 ||
     u32(AT.policy) > 1 ||
     u32(AT.relative) > 1 ||
+    (u32(AT.sections) & ~SECTION_BITS) !== 0 ||
+    u32(AT.flat) > 1000 ||
     isUsed(AT.unused, AT.model);
   if (isUnknown || isUsed(isEncrypted ? AT.end : PLAIN_HEADER_BYTES, HEADER_BYTES)) {
     throw malformed("its header has bits that mean nothing");
@@ -173,7 +183,8 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     throw malformed("its header contradicts itself");
   }
   const [keyForm, valueForm] = [u32(AT.keyForm), u32(AT.valueForm)];
-  if (Math.max(keyForm, valueForm) > KvForm.Q3) throw malformed("its header names a form that does not exist");
+  if (keyForm > KvForm.Q3_CHANNELS || valueForm > KvForm.Q3)
+    throw malformed("its header names a form that does not exist");
   return {
     isEncrypted,
     cache: {
@@ -183,6 +194,8 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
       recentPages: u32(AT.recentPages),
       sinkPages: u32(AT.sinkPages),
       rotateKeys: u32(AT.rotateKeys) === 1,
+      sections: u32(AT.sections),
+      flat: u32(AT.flat),
     },
     activations: u32(AT.activations),
     position: u32(AT.position),
@@ -200,11 +213,14 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
 
 /** The options that `loadModel` takes for it, as errors show them. */
 export function describeCache(cache: CacheConfig): string {
-  const { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys } = cache;
-  const forms = `keys: "${KV_FORMS[keyForm]}", values: "${KV_FORMS[valueForm]}"`;
+  const { group, recentPages, sinkPages, rotateKeys } = cache;
+  const { keys, values } = formNames(cache);
+  const forms = `keys: "${keys}", values: "${values}"`;
   const window =
     recentPages === 0 ? "" : `, kvWindow: ${recentPages * Size.PAGE_SLOTS}, kvSinks: ${sinkPages * Size.PAGE_SLOTS}`;
-  return `${forms}${window}, kvGroup: ${group}, kvRotation: ${rotateKeys}`;
+  const format = describeFormat(cache);
+  const more = format === "" ? "" : `, kvFormat: "${format}"`;
+  return `${forms}${window}, kvGroup: ${group}, kvRotation: ${rotateKeys}${more}`;
 }
 
 /** Bytes as errors and callers see them. */

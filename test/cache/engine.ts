@@ -14,6 +14,10 @@ export interface Aging {
   readonly group?: number;
   readonly recentPages?: number;
   readonly sinkPages?: number;
+  /** KvSection word; default none. */
+  readonly sections?: number;
+  /** Keys in planes: the least probability that is not flat. */
+  readonly flat?: number;
 }
 
 export interface Shape extends Aging {
@@ -69,6 +73,8 @@ export function createEngine(shape: Shape): Instance {
     [Config.KV_GROUP, shape.group ?? 64],
     [Config.RECENT_PAGES, shape.recentPages ?? 0],
     [Config.SINK_PAGES, shape.sinkPages ?? 0],
+    [Config.KV_SECTIONS, shape.sections ?? 0],
+    [Config.KV_FLAT, shape.flat ?? 0],
   ];
   for (const [field, value] of config) assert.is(setConfig(field, value), 0);
   assert.is(layoutRecords(), 0);

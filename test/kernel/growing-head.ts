@@ -9,7 +9,7 @@ import type { Instance } from "./instance.ts";
 import { bells, draws } from "./values.ts";
 
 /** Bytes of an AttendTask, assembly/memory/records.ts. */
-export const TASK_BYTES = 64;
+export const TASK_BYTES = 128;
 
 /**
  * A KV head that grows as in decoding; the slots after the last are NaN, keys and values. With a window it gives pages
@@ -25,7 +25,7 @@ export function growingHead(
 ) {
   const shape = { ...SMALL, keyDim, valueDim, slabBytes: 1 << 23, ...aging };
   const instance = createEngine(shape);
-  const { append, attend, attendRef, attendScratch, closeFull, poolReserve, writeSlot } = instance.exports;
+  const { append, attend, attendRef, attendScratch, closeFull, poolReserve, sectionScratch, writeSlot } = instance.exports;
   const slots = keys.length / keyDim;
   const nPages = Math.ceil(slots / 32);
   assert.is(Number(poolReserve(nPages)), 1);
@@ -34,6 +34,7 @@ export function growingHead(
   const [k, v] = stored;
   const nothing = instance.output(Math.max(keyDim, valueDim) * 4).address;
   const scratch = instance.output(attendScratch(keyDim, valueDim)).address;
+  const extra = instance.output(sectionScratch(keyDim, valueDim)).address;
   return {
     instance,
     /** The HeadView. */
@@ -58,6 +59,9 @@ export function growingHead(
       task.u32.fill(0);
       task.u32.set([head.address, first, n, group, keyDim, valueDim, 0, 0, aging.group ?? 64, scratch]);
       task.f32.set([scale, softcap], 6);
+      task.u32[16] = aging.sections ?? 0;
+      task.f32[17] = aging.flat ?? 0;
+      task.u32[18] = extra;
       const out = instance.output(group * valueDim * 4);
       (op === "op" ? attend : attendRef)(out.address, instance.input(q).address, task.address);
       return out.f32.slice();
