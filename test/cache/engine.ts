@@ -3,7 +3,7 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import { Config, KvForm, LayerField, RopeField, Size } from "../../assembly/memory/status.ts";
+import { Config, KvForm, KvSection, LayerField, RopeField, Size } from "../../assembly/memory/status.ts";
 import { Instance, type Region } from "../kernel/instance.ts";
 
 /** How pages age; by default they stay f32. */
@@ -89,16 +89,30 @@ export function createEngine(shape: Shape): Instance {
 /** Dims of a head's keys and values, and how its pages age. */
 export type HeadShape = Pick<Shape, "keyDim" | "valueDim"> & Aging;
 
+const to16 = (n: number): number => 16 * Math.ceil(n / 16);
+const isFew = (form: KvForm): boolean => form > KvForm.Q8 && form !== KvForm.Q8_PLANES;
+
 /** Bytes of 32 slots' keys or values. */
-function partBytes(form: KvForm, dim: number, group: number): number {
+function partBytes(form: KvForm, isKeys: boolean, dim: number, group: number, sections: number): number {
   if (form === KvForm.F32) return Size.PAGE_SLOTS * dim * 4;
-  const codes = 32 * 16 * Math.ceil(dim / 16);
+  const codes = 32 * to16(dim);
   const scales = 32 * Math.ceil(dim / group) * 2;
-  return form === KvForm.Q8 ? codes + scales : (codes * (form === KvForm.Q4 ? 4 : 3)) / 8 + 2 * scales;
+  if (!isFew(form)) return codes + scales;
+  const bits = form === KvForm.Q4 || form === KvForm.Q4_CHANNELS ? 4 : 3;
+  const own = form >= KvForm.Q4_CHANNELS ? to16(2 * dim) : 2 * scales;
+  const bit = isKeys ? KvSection.MEAN : KvSection.FACTORS;
+  const outliers = isKeys ? (sections >> KvSection.OUTLIERS_SHIFT) & 255 : 0;
+  const salient = ((sections >> KvSection.SALIENT_SHIFT) & 255) * (to16(dim) / 2 + 2 * Math.ceil(dim / group) + 1);
+  return (codes * bits) / 8 + own + to16((sections & bit ? dim : 0) + 36 * outliers + salient);
 }
 
-function bytesOf({ keyDim, valueDim, group = 64 }: HeadShape, keyForm: KvForm, valueForm: KvForm): number {
-  return Size.PAGE_HEADER + partBytes(keyForm, keyDim, group) + partBytes(valueForm, valueDim, group);
+function bytesOf(
+  { keyDim, valueDim, group = 64, sections = 0 }: HeadShape,
+  keyForm: KvForm,
+  valueForm: KvForm,
+): number {
+  const keys = partBytes(keyForm, true, keyDim, group, sections);
+  return Size.PAGE_HEADER + keys + partBytes(valueForm, false, valueDim, group, sections);
 }
 
 /** Bytes of a page of the pool. */
@@ -118,7 +132,7 @@ export function recentBytesOf({ keyForm = KvForm.F32, valueForm = KvForm.F32, ..
 
 /** Whether pages go from 8 bits to fewer: then the session keeps sinks and recent pages of its own. */
 export function agesTwice({ keyForm = KvForm.F32, valueForm = KvForm.F32 }: Aging): boolean {
-  return keyForm > KvForm.Q8 || valueForm > KvForm.Q8;
+  return isFew(keyForm) || isFew(valueForm);
 }
 
 /** Bytes of a head's own pages: the open one, the sinks, the recent ones. */

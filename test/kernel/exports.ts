@@ -33,6 +33,7 @@ export interface KernelExports extends EngineExports {
   readonly attend: Attend;
   readonly attendRef: Attend;
   attendScratch(keyDim: number, valueDim: number): number;
+  sectionScratch(keyDim: number, valueDim: number): number;
   checksumRef(out: number, x: number, n: number, seed: number): void;
   cosSin64(out: number, x: number): void;
   exp64(x: number): number;

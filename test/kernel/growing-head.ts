@@ -25,7 +25,8 @@ export function growingHead(
 ) {
   const shape = { ...SMALL, keyDim, valueDim, slabBytes: 1 << 23, ...aging };
   const instance = createEngine(shape);
-  const { append, attend, attendRef, attendScratch, closeFull, poolReserve, sectionScratch, writeSlot } = instance.exports;
+  const { append, attend, attendRef, attendScratch, closeFull, poolReserve, sectionScratch, writeSlot } =
+    instance.exports;
   const slots = keys.length / keyDim;
   const nPages = Math.ceil(slots / 32);
   assert.is(Number(poolReserve(nPages)), 1);

@@ -5,6 +5,7 @@
  */
 import { KvForm } from "../../assembly/memory/status.ts";
 import { halfRef } from "./half.ts";
+import { type Extras, hasChannels, isFew, readExtras } from "./sections.ts";
 
 const f = Math.fround;
 
@@ -13,6 +14,8 @@ export interface PageDims {
   readonly valueDim: number;
   /** Dims that share a scale. */
   readonly group: number;
+  /** KvSection word; default none. */
+  readonly sections?: number | undefined;
 }
 
 /** Numbers of one token and group: f32, or codes with a scale and, for Q4 and Q3, a minimum. */
@@ -29,6 +32,8 @@ export interface PagePart {
   readonly groups: readonly (readonly PackedGroup[])[];
   /** Codes in places that no dim has. */
   readonly padding: readonly number[];
+  /** What it has beside codes and scales by token. */
+  readonly extras: Extras;
 }
 
 export interface Page {
@@ -50,42 +55,45 @@ function codeOf(bytes: DataView, at: number, form: KvForm, i: number, e: number)
   return low + 4 * high;
 }
 
-const BLOCK = { [KvForm.Q8]: 32, [KvForm.Q4]: 16, [KvForm.Q3]: 12 } as const;
+const BLOCK = [0, 32, 16, 12, 32, 16, 12] as const;
+/** How the codes of a form lie. */
+const CODES = [KvForm.F32, KvForm.Q8, KvForm.Q4, KvForm.Q3, KvForm.Q8_PLANES, KvForm.Q4, KvForm.Q3] as const;
 
-function readPacked(
-  bytes: DataView,
-  form: KvForm.Q8 | KvForm.Q4 | KvForm.Q3,
-  isKeys: boolean,
-  dim: number,
-  group: number,
-) {
+function readPacked(bytes: DataView, form: KvForm, isKeys: boolean, dim: number, group: number, sections: number) {
   const padded = 16 * Math.ceil(dim / 16);
   const nGroups = Math.ceil(dim / group);
   const nBlocks = padded; // 32 slots x padded dims, 32 codes a block
   const codes = Array.from({ length: 32 }, () => new Array<number>(dim).fill(Number.NaN));
   const padding: number[] = [];
+  const codeAt = (b: number, i: number, e: number): number => {
+    if (form !== KvForm.Q8_PLANES) return codeOf(bytes, b * BLOCK[form], CODES[form], i, e);
+    return 16 * codeOf(bytes, b * 16, KvForm.Q4, i, e) + codeOf(bytes, (nBlocks + b) * 16, KvForm.Q4, i, e) - 128;
+  };
   for (let b = 0; b < nBlocks; ++b) {
     for (let i = 0; i < 16; ++i) {
       for (let e = 0; e < 2; ++e) {
-        const code = codeOf(bytes, b * BLOCK[form], form, i, e);
         const pairs = dim / 2;
         const slot = isKeys ? 16 * Math.floor(b / pairs) + i : 2 * (b % 16) + e;
         const d = isKeys ? 2 * (b % pairs) + e : 16 * Math.floor(b / 16) + i;
-        if (slot < 32 && d < dim) codes[slot]![d] = code;
-        else padding.push(code);
+        if (slot < 32 && d < dim) codes[slot]![d] = codeAt(b, i, e);
+        else padding.push(form === KvForm.Q8_PLANES ? codeAt(b, i, e) + 128 : codeAt(b, i, e));
       }
     }
   }
   const scalesAt = nBlocks * BLOCK[form];
   const half = (at: number) => halfRef(bytes.getUint16(at, true));
+  const isByToken = !hasChannels(form);
+  const hasMinima = isByToken && isFew(form);
   const groups = codes.map((row, slot) =>
     Array.from({ length: nGroups }, (_, g) => ({
       codes: row.slice(g * group, (g + 1) * group),
-      scale: half(scalesAt + (g * 32 + slot) * 2),
-      minimum: form === KvForm.Q8 ? 0 : half(scalesAt + ((nGroups + g) * 32 + slot) * 2),
+      scale: isByToken ? half(scalesAt + (g * 32 + slot) * 2) : 1,
+      minimum: hasMinima ? half(scalesAt + ((nGroups + g) * 32 + slot) * 2) : 0,
     })),
   );
-  return { groups, padding, nBytes: scalesAt + nGroups * 64 * (form === KvForm.Q8 ? 1 : 2) };
+  const end = scalesAt + (isByToken ? nGroups * 64 * (hasMinima ? 2 : 1) : 0);
+  const { nBytes, ...extras } = readExtras(bytes, end, { form, isKeys, dim, group, sections });
+  return { groups, padding, extras, nBytes: end + nBytes };
 }
 
 function readFloats(bytes: DataView, isKeys: boolean, dim: number, group: number) {
@@ -104,16 +112,23 @@ function readFloats(bytes: DataView, isKeys: boolean, dim: number, group: number
       minimum: 0,
     })),
   );
-  return { groups, padding: [], nBytes: 128 * dim };
+  const extras: Extras = { channels: [], mean: [], factors: [], outliers: [], salient: [] };
+  return { groups, padding: [], extras, nBytes: 128 * dim };
 }
 
 /** The page at `address`. */
-export function readPage(memory: ArrayBufferLike, address: number, { keyDim, valueDim, group }: PageDims): Page {
+export function readPage(
+  memory: ArrayBufferLike,
+  address: number,
+  { keyDim, valueDim, group, sections = 0 }: PageDims,
+): Page {
   const header = new DataView(memory, address, 16);
   const part = (isKeys: boolean, form: KvForm, at: number) => {
     const bytes = new DataView(memory, at);
     const dim = isKeys ? keyDim : valueDim;
-    return form === KvForm.F32 ? readFloats(bytes, isKeys, dim, group) : readPacked(bytes, form, isKeys, dim, group);
+    return form === KvForm.F32
+      ? readFloats(bytes, isKeys, dim, group)
+      : readPacked(bytes, form, isKeys, dim, group, sections);
   };
   const [keyForm, valueForm] = [header.getUint8(4) as KvForm, header.getUint8(5) as KvForm];
   const keys = part(true, keyForm, address + 16);
@@ -127,22 +142,60 @@ export function readPage(memory: ArrayBufferLike, address: number, { keyDim, val
   };
 }
 
-function rowsOf(groups: PagePart["groups"], numberOf: (code: number, scale: number, minimum: number) => number) {
+/** What codes and scales alone stand for, [slot][dim]; with the signs of their terms taken away where `isSize`. */
+function codedOf({ groups, extras: { channels } }: PagePart, isSize = false): number[][] {
+  const size = (x: number): number => (isSize ? Math.abs(x) : x);
   return groups.map((row) => {
     const out: number[] = [];
-    for (const { codes, scale, minimum } of row) for (const code of codes) out.push(numberOf(code, scale, minimum));
+    for (const { codes, scale, minimum } of row) {
+      for (const code of codes) {
+        const channel = channels[out.length];
+        if (channel === undefined) out.push(scale * size(code) + size(minimum));
+        else out.push(channel.scale * (size(code) + size(channel.zero)));
+      }
+    }
     return out;
   });
 }
 
-/** The numbers a part stands for, [slot][dim], exact in f64. */
-export function valuesOf({ groups }: PagePart): number[][] {
-  return rowsOf(groups, (code, scale, minimum) => scale * code + minimum);
+/** Adds to what the codes stand for what sections do. */
+function addExtras(rows: number[][], { extras }: PagePart, group: number, isSize = false): number[][] {
+  const { mean, factors, outliers, salient } = extras;
+  const size = (x: number): number => (isSize ? Math.abs(x) : x);
+  const out = rows.map((row) => row.map((x, d) => x * (factors[d] ?? 1) + size(mean[d] ?? 0)));
+  for (const { channel, scale, codes } of outliers) {
+    for (const [slot, row] of out.entries()) row[channel]! += scale * size(codes[slot]!);
+  }
+  for (const { slot, scales, codes } of salient) {
+    for (const [d, code] of codes.entries()) out[slot]![d]! += scales[Math.floor(d / group)]! * size(code);
+  }
+  return out;
 }
 
-/** scale |code| + |minimum|, [slot][dim]: what sums of the two terms are as large as. */
-export function sizesOf({ groups }: PagePart): number[][] {
-  return rowsOf(groups, (code, scale, minimum) => scale * Math.abs(code) + Math.abs(minimum));
+/** The dims of a part's groups; of one group any number will do. */
+function groupOf({ groups }: PagePart): number {
+  return groups[0]![0]!.codes.length;
+}
+
+/** The numbers a part stands for, [slot][dim], exact in f64. */
+export function valuesOf(part: PagePart): number[][] {
+  return addExtras(codedOf(part), part, groupOf(part));
+}
+
+/** Sizes of their terms, added: what sums of the terms are as large as. */
+export function sizesOf(part: PagePart): number[][] {
+  return addExtras(codedOf(part, true), part, groupOf(part), true);
+}
+
+/**
+ * What the codes of the query as it is are multiplied with: codes and minima, but not of keys by channel, and what salient
+ * slots lacked.
+ */
+export function integerOf(part: PagePart): number[][] {
+  const { channels, factors, salient } = part.extras;
+  const codes = codedOf(part).map((row) => (channels.length > 0 ? row.map(() => 0) : row));
+  const extras: Extras = { channels, mean: [], factors, outliers: [], salient };
+  return addExtras(codes, { ...part, extras }, groupOf(part));
 }
 
 /** To the nearest integer, ties to even. */
@@ -163,16 +216,16 @@ export function nearestHalf(x: number): number {
 }
 
 /** One token's group of finite f32 by the formulas of convert.ts. */
-export function quantizeGroup(x: readonly number[], form: KvForm.Q8 | KvForm.Q4 | KvForm.Q3): PackedGroup {
+export function quantizeGroup(x: readonly number[], form: KvForm): PackedGroup {
   const [low, high] = [Math.min(...x), Math.max(...x)];
-  const top = { [KvForm.Q8]: 127, [KvForm.Q4]: 15, [KvForm.Q3]: 7 }[form];
-  const minimum = form === KvForm.Q8 ? 0 : nearestHalf(low);
-  const range = form === KvForm.Q8 ? Math.max(-low, high) : Math.max(0, f(high - minimum));
+  const top = [0, 127, 15, 7, 127][form]!;
+  const minimum = isFew(form) ? nearestHalf(low) : 0;
+  const range = isFew(form) ? Math.max(0, f(high - minimum)) : Math.max(-low, high);
   const scale = nearestHalf(f(range / top));
   const inverse = scale > 0 ? f(1 / scale) : 0;
   const codes = x.map((value) => {
     const code = nearestEven(f(f(value - minimum) * inverse));
-    return Math.min(Math.max(code, form === KvForm.Q8 ? -top : 0), top) + 0;
+    return Math.min(Math.max(code, isFew(form) ? 0 : -top), top) + 0;
   });
   return { codes, scale, minimum };
 }
