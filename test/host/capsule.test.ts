@@ -32,7 +32,7 @@ const MODELS: Readonly<Record<string, (options: LoadOptions) => Promise<Model>>>
 
 for (const [m, [name, open]] of Object.entries(MODELS).entries()) {
   for (const [f, [forms, options]] of Object.entries(FORMS).entries()) {
-    if (options.kvFormat !== undefined \&\& name.startsWith("every")) continue; // two models will do
+    if (options.kvFormat !== undefined && name.startsWith("every")) continue; // two models will do
     test(`${name}, ${forms}: the same bits go on here, in another instance and on another build`, async () => {
       const here = await open({ ...options, variant: "simd" });
       const there = await open({ ...options, chunk: 16, threads: forms === "q4" ? 2 : 1 });
