@@ -26,7 +26,7 @@ export interface CacheOptions {
   readonly kvGroup?: number;
   /**
    * Rotate queries and keys by a Hadamard matrix, which spreads outlier channels before keys are quantized. Default: where
-   * keys have fewer than 8 bits and no scales by channel.
+   * keys have fewer than 8 bits and no scales by channel, or lie in planes.
    */
   readonly kvRotation?: boolean;
   /**
@@ -76,7 +76,7 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
     throw new ThimbleError("invalid_option", `kvGroup is ${group}; it must be 32 or 64`, { name: "kvGroup" });
   const format = resolveFormat(parseKvFormat(options.kvFormat ?? ""), baseForm, valueForm);
   const { keyForm, sections, flat } = format;
-  const rotateKeys = options.kvRotation ?? (isFew(keyForm) && !hasChannels(keyForm));
+  const rotateKeys = options.kvRotation ?? ((isFew(keyForm) && !hasChannels(keyForm)) || flat > 0);
   if (typeof rotateKeys !== "boolean") {
     throw new ThimbleError("invalid_option", "kvRotation must be true or false", { name: "kvRotation" });
   }

@@ -14,6 +14,7 @@ import { ThimbleError } from "./errors.ts";
 import { readHeader } from "./gguf.ts";
 import type { GgufHeader } from "./header.ts";
 import type { KvFormName } from "./kv-cache.ts";
+import { describeFormat } from "./kv-format.ts";
 import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 import { metadataString } from "./metadata.ts";
 import type { ModelConfig } from "./model-config.ts";
@@ -40,6 +41,8 @@ export interface ModelStats {
   /** Forms of keys and values that are no longer recent: as asked for, or as the budget chose them. */
   readonly keys: KvFormName;
   readonly values: KvFormName;
+  /** What pages keep beside plain codes, as far as it has an effect on these forms; "" is nothing. */
+  readonly kvFormat: string;
   /** Bytes that memory stays within; undefined without a budget. */
   readonly budget: number | undefined;
   /** Bytes by part, as planned from the header. */
@@ -107,6 +110,7 @@ export class Model implements AsyncDisposable {
       activations,
       contextLength: this.engine.sizes.contextLength,
       ...formsOf(this.engine.sizes),
+      kvFormat: describeFormat(this.engine.sizes.cache),
       budget,
       plan,
       peakBytes: this.engine.runtime.memoryBytes(),

@@ -31,7 +31,7 @@ export const command = defineCommand(
     usage: ["[MODEL] --system TEXT --output FILE [options]"],
     about: [
       "Computes the keys and values of a prompt and writes them to FILE. thimble run --pack FILE then begins where the prompt ends: reading a pack takes milliseconds, computing the prompt seconds. Prints the path of the file.",
-      "A pack is for one model and one form of keys and values: run it with the same MODEL, --keys, --values, --kv-window and --kv-sinks. It is not encrypted; the prompt can be read in it.",
+      "A pack is for one model and one form of keys and values: run it with the same MODEL, --keys, --values, and --kv-... options. It is not encrypted; the prompt can be read in it.",
     ],
     examples: [
       ['thimble pack model.gguf --system "Answer in one sentence." -o brief.pack', "Make a pack"],

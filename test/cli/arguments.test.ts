@@ -6,7 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { readArguments, UsageError } from "../../bindings/cli/arguments.ts";
 import { readIds } from "../../bindings/cli/input.ts";
-import { generateOptions, RUN } from "../../bindings/cli/options.ts";
+import { generateOptions, memoryOptions, RUN } from "../../bindings/cli/options.ts";
 
 const read = (...args: string[]) => readArguments(RUN, args);
 
@@ -70,6 +70,8 @@ test("what is refused, and the allowed values", () => {
     [["--logit-bias", "5"], /^--logit-bias takes a token id, =, and a number/],
     [["--stop", "--quiet"], /^--stop needs a value.*write --stop=--quiet/],
     [["--stop"], /^--stop needs a value/],
+    [["--kv-group", "48"], /^--kv-group takes 32 or 64/],
+    [["--kv-rotation", "yes"], /^--kv-rotation takes on or off/],
     [["--json=yes"], /^--json takes no value, got "yes"/],
   ] as const) {
     assert.throws(
@@ -78,6 +80,15 @@ test("what is refused, and the allowed values", () => {
       String(args),
     );
   }
+});
+
+test("options of the cache reach the library under their own names", () => {
+  const { values } = read("--kv-format", "mean,salient:2", "--kv-group", "32", "--kv-rotation", "off", "--keys", "q4");
+  const expected = { keys: "q4", kvGroup: 32, kvRotation: false, kvFormat: "mean,salient:2" };
+  assert.equal(memoryOptions(values), expected);
+  assert.is(memoryOptions(read("--kv-rotation", "on").values).kvRotation, true);
+  assert.throws(() => read("--kv-format", "mode"), /kvFormat has no "mode"; there are channels, mean, outliers, /);
+  assert.throws(() => read("--kv-format", "outliers:9"), /outliers of kvFormat takes an integer from 1 to 8/);
 });
 
 test("every option of generation reaches the library under its own name", () => {

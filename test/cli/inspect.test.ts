@@ -64,7 +64,8 @@ test("a file that cannot run is shown, with the reason", async () => {
 
 /** Long options by command; a change here is a change of the tool's interface. */
 const COMMON = ["help", "json", "model"];
-const MEMORY = ["budget", "chunk", "context", "keys", "kv-sinks", "kv-window", "policy", "threads", "values"];
+const KV = ["kv-format", "kv-group", "kv-rotation", "kv-sinks", "kv-window"];
+const MEMORY = ["budget", "chunk", "context", "keys", ...KV, "policy", "threads", "values"];
 const LOADING = ["activations", "quiet", "variant", ...MEMORY];
 const FORGETTING = ["kv-bytes", "kv-ratio", "kv-slots", "overflow", "sinks", "window"];
 const OPTIONS: Record<string, string[]> = {

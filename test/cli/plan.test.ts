@@ -44,6 +44,22 @@ test("without a budget all of it fits, and forms are as asked for", async () => 
   const wider = await json("plan", "--keys", "q4", "--values", "q3", "-c", "1000", "--kv-window", "96");
   assert.ok(wider.memory.own > found.memory.own);
   assert.is(found.ladder.length, 5);
+  const kept = await json(
+    ...[
+      "plan",
+      "--keys",
+      "q4",
+      "--values",
+      "q3",
+      "-c",
+      "1000",
+      "--kv-format",
+      "outliers:2,factors",
+      "--kv-group",
+      "32",
+    ],
+  );
+  assert.ok(kept.memory.page > wider.memory.page);
 });
 
 test("--json has every number, and the exit code says whether it can run", async () => {

@@ -44,6 +44,18 @@ const CACHES: readonly CacheOptions[] = KV_FORMS.flatMap((keys, i) =>
     kvSinks: [32, 0, 64][(2 * i + j) % 3]!,
   })),
 );
+/** What pages keep beside codes, alone and together. */
+const FORMATS: readonly CacheOptions[] = [
+  { keys: "q4", values: "q3", kvFormat: "mean" },
+  { keys: "q4", values: "q4", kvFormat: "outliers:3", kvGroup: 32 },
+  { keys: "q8", values: "q4", kvFormat: "factors,mean" },
+  { keys: "q3", values: "f32", kvFormat: "salient:5" },
+  { keys: "q3", values: "q3", kvFormat: "channels,outliers:1,factors,salient:2" },
+  { keys: "q4", values: "q4", kvFormat: "mean,outliers:8,factors,salient:8", kvGroup: 32 },
+  { keys: "q8", values: "q4", kvFormat: "planes:0.1,salient:1" },
+  { keys: "q8", values: "q8", kvFormat: "planes:1" },
+  { keys: "q8", values: "f32", kvFormat: "channels" },
+];
 /** Groups, windows and first tokens of one pair of forms: every combination. */
 const WINDOWS: readonly CacheOptions[] = [32, 64].flatMap((kvGroup) =>
   [32, 64, 192].flatMap((kvWindow) =>
@@ -113,6 +125,11 @@ for (const [i, path] of FAMILIES.entries()) {
   test(`${path}, every form`, async () => {
     for (const [j, cache] of CACHES.entries())
       await check(path, ACTIVATIONS[i % 2]!, FAMILY_SIZES[(i + j) % 3]!, cache);
+  });
+}
+for (const path of [DEFAULT_MODEL, `${FOLDER}/phi3.f32.gguf`, `${FOLDER}/gemma3.f32.gguf`]) {
+  test(`${path}, what pages keep beside codes`, async () => {
+    for (const [i, cache] of FORMATS.entries()) await check(path, "int8", FAMILY_SIZES[i % 3]!, cache);
   });
 }
 for (const path of [DEFAULT_MODEL, `${FOLDER}/mistral-swa.f32.gguf`, `${FOLDER}/gemma3.f32.gguf`]) {

@@ -145,6 +145,14 @@ test("hostile options are refused before anything is computed", async () => {
     ...[{ budget: "lots" }, { budget: 0 }, { budget: null }, { contextLength: 0 }, { contextLength: 1e9 }],
     ...[{ contextLength: "8" }, { keys: "q5" }, { values: 8 }, { kvWindow: 33 }, { kvWindow: 0 }, { kvSinks: -32 }],
     ...[{ sessions: 0 }, { sessions: 1.5 }, { sessions: "2" }, { sessions: 70_000 }],
+    ...[{ kvFormat: "mode" }, { kvFormat: "outliers" }, { kvFormat: "outliers:0" }, { kvFormat: "outliers:9" }],
+    ...[{ kvFormat: "salient:1.5" }, { kvFormat: "mean:2" }, { kvFormat: "mean,mean" }, { kvFormat: "mean," }],
+    ...[{ kvFormat: "channels,mean" }, { kvFormat: "planes:2" }, { kvFormat: "planes:1e-3" }, { kvFormat: 4 }],
+    ...[
+      { kvFormat: "toString" },
+      { kvFormat: "salient:1:1" },
+      { kvFormat: "factors", keys: "q4", policy: "key-norm", values: "q4" },
+    ],
     ...[{ kvGroup: 48 }, { chunk: 5000 }, { maxOutputs: 65 }, { threads: 0 }, { activations: "f16" }],
   ];
   for (const options of hostile) {

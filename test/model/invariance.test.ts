@@ -45,6 +45,9 @@ const FORMS = [
   { keys: "f32", values: "f32" },
   { keys: "q3", values: "q8", kvGroup: 32 },
   { keys: "q8", values: "q4", kvSinks: 64 },
+  { keys: "q4", values: "q3", kvWindow: 32, kvFormat: "mean,outliers:2,factors,salient:3" },
+  { keys: "q3", values: "q8", kvWindow: 32, kvSinks: 0, kvFormat: "channels,salient:1" },
+  { keys: "q8", values: "q8", kvFormat: "planes:0.2" },
 ] as const;
 
 for (const [i, [name, path]] of Object.entries(files).entries()) {
