@@ -3,7 +3,7 @@
  * over pages of their own. So 128 slots read 6 MB, 2,048 slots 94 MB and 7,168 slots 330 MB.
  * @module
  */
-import { createEngine, createHead, SMALL } from "../../test/cache/engine.ts";
+import { createEngine, createHead, SMALL, TASK_BYTES } from "../../test/cache/engine.ts";
 import type { Instance, Region } from "../../test/kernel/instance.ts";
 import { bells, draws } from "../../test/kernel/values.ts";
 import type { Run } from "./run.ts";
@@ -19,7 +19,7 @@ export function attentionRun(slots: number): Run {
   if (!poolReserve(HEADS * nPages)) throw new Error("no memory for the pages");
   const scratch = instance.output(attendScratch(DIM, DIM)).address;
   const tasks = Array.from({ length: HEADS }, () => {
-    const task = instance.output(64);
+    const task = instance.output(TASK_BYTES);
     task.u32.fill(0);
     task.u32.set([headOf(instance, slots).address, 0, slots, GROUP, DIM, DIM, 0, 0, 64, scratch]);
     task.f32.set([1 / Math.sqrt(DIM), 0], 6);

@@ -5,7 +5,7 @@
  * @module
  */
 import { KvForm } from "../../assembly/memory/status.ts";
-import { createEngine, createHead, pageBytesOf, pagesAt, SMALL } from "../../test/cache/engine.ts";
+import { createEngine, createHead, pageBytesOf, pagesAt, SMALL, TASK_BYTES } from "../../test/cache/engine.ts";
 import { bells, draws } from "../../test/kernel/values.ts";
 
 const HEADS = 90;
@@ -56,10 +56,11 @@ export function coldAttention(formName: string, slots: number, roof: WebAssembly
       memory.copyWithin(copy, page, page + pageBytes);
       table.u32[p] = isPooled(p) ? copy : page;
     });
-    const head = instance.output(48);
+    const head = instance.output(model.u32.byteLength);
     head.u32.set(model.u32);
     head.u32[3] = table.address;
-    const task = instance.output(40);
+    const task = instance.output(TASK_BYTES);
+    task.u32.fill(0);
     task.u32.set([head.address, 0, slots, GROUP, DIM, DIM, 0, 0, 64, scratch]);
     task.f32.set([1 / Math.sqrt(DIM), 0], 6);
     return task.address;

@@ -167,6 +167,9 @@ export function createHead(instance: Instance, shape: HeadShape, nPages: number,
   return head;
 }
 
+/** Bytes of an AttendTask, with some to spare. */
+export const TASK_BYTES = 128;
+
 /** Bytes of a HeadView, and of the Session record before them; offset of a HeadView's sum of squares. */
 export const HEAD_BYTES = 56;
 export const SESSION_BYTES = 64;

@@ -3,13 +3,10 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import { type Aging, createEngine, createHead, pagesAt, SMALL } from "../cache/engine.ts";
+import { type Aging, createEngine, createHead, pagesAt, SMALL, TASK_BYTES } from "../cache/engine.ts";
 import type { AttendOptions } from "../oracle/attention.ts";
 import type { Instance } from "./instance.ts";
 import { bells, draws } from "./values.ts";
-
-/** Bytes of an AttendTask, assembly/memory/records.ts. */
-export const TASK_BYTES = 128;
 
 /**
  * A KV head that grows as in decoding; the slots after the last are NaN, keys and values. With a window it gives pages
