@@ -8,7 +8,7 @@ import type { Architecture } from "./architecture.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
-import { formatScratch } from "./kv-format.ts";
+import { formatScratch, queryBytes } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
@@ -88,8 +88,9 @@ export function cachePages(config: ModelConfig, cache: CacheConfig, tokens: numb
 /** Scratch of an attention task: attendScratch of assembly/kernels/attend.ts. */
 function attendScratch({ keyDim, valueDim }: ModelConfig): number {
   const to16 = (n: number): number => Math.ceil(n / 16) * 16;
-  const head = 4096 + 128 + to16(valueDim) * 4 + Math.ceil((64 + keyDim * 2) / 64) * 64 + keyDim * 4;
-  return 3 * head + 64 + 256 + Math.max(to16(keyDim), to16(valueDim)) * 32 + keyDim * 4 + 16;
+  const dots = 768;
+  const head = 4096 + 128 + to16(valueDim) * 4 + queryBytes(keyDim) + keyDim * 4;
+  return 3 * head + 64 + 256 + dots + Math.max(to16(keyDim), to16(valueDim)) * 32 + keyDim * 4 + 16;
 }
 
 /** Bytes of file data that must fit the staging buffer: whole heads (or tiles) of the widest row, twice when unpacked to f32. */

@@ -26,12 +26,13 @@ export interface CacheOptions {
   readonly kvGroup?: number;
   /**
    * Rotate queries and keys by a Hadamard matrix, which spreads outlier channels before keys are quantized. Default: where
-   * keys have fewer than 8 bits and no scales by channel, or lie in planes.
+   * keys are not "f32"; with a policy, only where they have fewer than 8 bits.
    */
   readonly kvRotation?: boolean;
   /**
    * What pages keep beside plain codes, names and numbers with commas between them: "outliers:4,factors"; docs/kv-cache.md
-   * says what each is and costs. Names without an effect on the forms of keys and values are left out. Default: none.
+   * says what each is and costs. Names without an effect on the forms of keys and values are left out. Default: "channels",
+   * and "" (none) with a policy.
    */
   readonly kvFormat?: string;
   /**
@@ -74,13 +75,15 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
   const group = checkInteger("kvGroup", options.kvGroup ?? 64, 32, 64);
   if (group % 32 !== 0)
     throw new ThimbleError("invalid_option", `kvGroup is ${group}; it must be 32 or 64`, { name: "kvGroup" });
-  const format = resolveFormat(parseKvFormat(options.kvFormat ?? ""), baseForm, valueForm);
+  const policy = options.policy === undefined ? undefined : parsePolicy(options.policy);
+  // The best of those measured (docs/kv-cache.md); a policy's slots leave their pages, and it may look at keys as they are.
+  const usual = policy === undefined ? "channels" : "";
+  const format = resolveFormat(parseKvFormat(options.kvFormat ?? usual), baseForm, valueForm);
   const { keyForm, sections, flat } = format;
-  const rotateKeys = options.kvRotation ?? ((isFew(keyForm) && !hasChannels(keyForm)) || flat > 0);
+  const rotateKeys = options.kvRotation ?? (keyForm > (policy === undefined ? KvForm.F32 : KvForm.Q8) || flat > 0);
   if (typeof rotateKeys !== "boolean") {
     throw new ThimbleError("invalid_option", "kvRotation must be true or false", { name: "kvRotation" });
   }
-  const policy = options.policy === undefined ? undefined : parsePolicy(options.policy);
   if (policy !== undefined && (sections !== 0 || hasChannels(keyForm))) {
     const message = "kvFormat has what belongs to a whole page; a policy moves slots one by one from page to page";
     throw new ThimbleError("invalid_option", message, { name: "kvFormat" });

@@ -140,11 +140,16 @@ export function sectionBytes(
   return to16(own + salient * (to16(dim) / 2 + 2 * Math.ceil(dim / group) + 1));
 }
 
+/** Of a query's codes: assembly/kernels/quantize-query.ts. */
+export function queryBytes(dim: number): number {
+  return 64 + to16(dim) * 4;
+}
+
 /** Bytes of a page's matrices while it is packed, and of the scratch of an attention task: 0 where no format needs them. */
 export function formatScratch(format: Omit<ResolvedFormat, "flat">, keyDim: number, valueDim: number) {
   const isNeeded = format.sections !== 0 || format.keyForm >= KvForm.Q8_PLANES;
   return {
     packing: isNeeded ? 2 * Size.PAGE_SLOTS * Math.max(keyDim, valueDim) * 4 : 0,
-    task: isNeeded ? 3 * (Math.ceil((64 + keyDim * 2) / 64) * 64 + to16(valueDim) * 4) : 0,
+    task: isNeeded ? 3 * (queryBytes(keyDim) + to16(valueDim) * 4) : 0,
   };
 }

@@ -13,7 +13,7 @@ import {
   firstPosition, floatOffset, isBroken, keyFormOf, keysOf, partBytes, setBroken, setFirstPosition, setForms, valueFormOf,
   valuesOf,
 } from "./page";
-import { gather, putGroup } from "./quantize-group";
+import { gather, putGroup, topByte } from "./quantize-group";
 import { copySlots } from "./slots";
 
 /** Values of one token and group, while they are quantized. */
@@ -43,14 +43,14 @@ export function convertSlot(
       for (let d = first; d < end; ++d) store<f32>(to + floatOffset(part, toSlot, d, dim), load<f32>(GROUP_VALUES + ((d - first) << 2)));
       continue;
     }
-    if (form == KvForm.F32 && isFew(toForm) && !throughBytes(GROUP_VALUES, end - first)) finite = false;
+    if (form == KvForm.F32 && isFew(toForm) && !throughBytes(GROUP_VALUES, end - first, topByte(part))) finite = false;
     if (!putGroup(to, toForm, part, toSlot, first, end, dim, group, GROUP_VALUES)) finite = false;
   }
   return finite;
 }
 
 /** What 8 bits would make of a group; false where a value is not finite. */
-function throughBytes(x: usize, n: u32): bool {
+function throughBytes(x: usize, n: u32, top: f32): bool {
   let range: f32 = 0;
   let finite = true;
   for (let i: u32 = 0; i < n; ++i) {
@@ -58,11 +58,11 @@ function throughBytes(x: usize, n: u32): bool {
     if (!(size < Infinity)) finite = false;
     range = max<f32>(range, size);
   }
-  const scale = halfToFloat(roundToHalf(range / 127));
+  const scale = halfToFloat(roundToHalf(range / top));
   const inverse: f32 = scale > 0 ? <f32>1 / scale : 0;
   for (let i: u32 = 0; i < n; ++i) {
     const code = nearest<f32>(load<f32>(x + (i << 2)) * inverse);
-    store<f32>(x + (i << 2), min<f32>(max<f32>(code, -127), 127) * scale);
+    store<f32>(x + (i << 2), min<f32>(max<f32>(code, -top), top) * scale);
   }
   return finite;
 }

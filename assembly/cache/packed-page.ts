@@ -2,23 +2,23 @@
  * Keys or values of a page in few bits: integer codes, and f16 scales (and minima) for each token and group of 32 or 64
  * dims, the last group taking what is left.
  *
- *   Q8: x = scale * code, code -127..127             scale = f16(absmax / 127)
+ *   Q8: x = scale * code, code within +-top          scale = f16(absmax / top), top 63 of keys, 127 of values
  *   Q4: x = scale * code + minimum, code 0..15       minimum = f16(min), scale = f16((max - minimum) / 15)
  *   Q3: the same with codes 0..7
  *
  *   Q8_PLANES: the codes and scales of Q8, as nibbles (sections/planes.ts)
  *   Q4_CHANNELS, Q3_CHANNELS: the codes of Q4 and Q3 with other scales (sections/channels.ts)
  *
- *   | blocks of 16 x 2 codes | f16 scales [groups][32 slots] | Q4, Q3: f16 minima [groups][32 slots] |
+ *   | blocks of 8 x 4 codes | f16 scales [groups][32 slots] | Q4, Q3: f16 minima [groups][32 slots] |
  *
- * A block of keys is 16 slots x 2 dims (block: slot half outer, dim pair inner), one of values 16 dims x 2 slots (16 dims
- * outer, slot pair inner; dims padded to 16 with zeros), so that a lane of an integer dot sums pairs: over dims for a
- * score, over slots for a value. Entry i = 0..15, pair member e = 0, 1:
+ * A block of keys is 8 slots x 4 dims (slots in eights outer, dims in fours inner), one of values 8 dims x 4 slots (dims in
+ * eights outer, slots in fours inner); dims are padded to 16 with zeros. So four neighbours are what an integer dot adds up:
+ * dims for a score, slots for a value. Entry i = 0..7, member e = 0..3, j = 4 i + e:
  *
- *   Q8, 32 bytes: byte 2 i + e
- *   Q4, 16 bytes: bits 4 k .. 4 k + 3 of the u16 2 (i mod 4) + e, k = i / 4: masks and shifts give entries 4 k .. 4 k + 3
- *   Q8_PLANES: all blocks as in Q4 with code + 128 >> 4, then all with (code + 128) & 15
- *   Q3, 12 bytes: with j = 2 i + e: low two bits in byte j mod 8 from bit 2 (j / 8); third bit in byte 8 + j / 8, bit j mod 8
+ *   Q8, 32 bytes: byte j; of values signed, of keys code + 64 (a dot of bytes takes signed ones times 0..127)
+ *   Q4, 16 bytes: byte j mod 16, low nibble for j < 16
+ *   Q8_PLANES: all blocks as in Q4 with code + 64 >> 4, then all with (code + 64) & 15
+ *   Q3, 12 bytes: low two bits in byte j mod 8 from bit 2 (j / 8); third bit in byte 8 + j / 8, bit j mod 8
  */
 import { KvForm, Part, Size } from "../memory/status";
 import { channelBytes } from "../sections/channels";
@@ -80,45 +80,58 @@ export function packedBytes(form: KvForm, dim: u32, group: u32): u32 {
   return codesBytes(form, dim) + (groupsOf(dim, group) * SCALES_BYTES << <u32>hasMinima(form));
 }
 
+/** What is added to the code of a key in bytes. */
+export const KEY_ZERO: i32 = 64;
+
 /** Number of the block that holds dim d of a slot. */
 // @ts-ignore: decorator
 @inline
 function blockOf(part: Part, slot: u32, d: u32, dim: u32): u32 {
-  return part == Part.KEYS ? (slot >> 4) * (dim >> 1) + (d >> 1) : (d >> 4) * 16 + (slot >> 1);
+  return part == Part.KEYS ? (slot >> 3) * keyQuads(dim) + (d >> 2) : (d >> 3) * 8 + (slot >> 2);
+}
+
+/** Fours of a key's dims, with what pads them. */
+// @ts-ignore: decorator
+@inline
+export function keyQuads(dim: u32): u32 {
+  return ((dim + 15) & ~15) >> 2;
+}
+
+/** A code's place in its block: 4 i + e. */
+// @ts-ignore: decorator
+@inline
+function placeOf(part: Part, slot: u32, d: u32): u32 {
+  return part == Part.KEYS ? ((slot & 7) << 2) + (d & 3) : ((d & 7) << 2) + (slot & 3);
 }
 
 /** Code of dim d of a slot; `codes` begins the part. */
 export function codeAt(codes: usize, form: KvForm, part: Part, slot: u32, d: u32, dim: u32): i32 {
   if (form == KvForm.Q8_PLANES) {
     const low = codes + (codesBytes(form, dim) >> 1);
-    return 16 * codeAt(codes, KvForm.Q4, part, slot, d, dim) + codeAt(low, KvForm.Q4, part, slot, d, dim) - 128;
+    return 16 * codeAt(codes, KvForm.Q4, part, slot, d, dim) + codeAt(low, KvForm.Q4, part, slot, d, dim) - KEY_ZERO;
   }
   form = codesForm(form);
   const block = codes + blockOf(part, slot, d, dim) * blockBytes(form);
-  const i = (part == Part.KEYS ? slot : d) & 15;
-  const e = (part == Part.KEYS ? d : slot) & 1;
-  const j = 2 * i + e;
-  if (form == KvForm.Q8) return load<i8>(block + j);
-  if (form == KvForm.Q4) return (load<u16>(block + 2 * (2 * (i & 3) + e)) >> <u16>(4 * (i >> 2))) & 15;
+  const j = placeOf(part, slot, d);
+  if (form == KvForm.Q8) return part == Part.KEYS ? <i32>load<u8>(block + j) - KEY_ZERO : <i32>load<i8>(block + j);
+  if (form == KvForm.Q4) return (load<u8>(block + (j & 15)) >> <u8>((j >> 4) << 2)) & 15;
   return ((load<u8>(block + (j & 7)) >> <u8>(2 * (j >> 3))) & 3) | (((load<u8>(block + 8 + (j >> 3)) >> <u8>(j & 7)) & 1) << 2);
 }
 
 /** Adds a code to a block whose place for it is zero; bytes are overwritten. */
 export function putCode(codes: usize, form: KvForm, part: Part, slot: u32, d: u32, dim: u32, code: i32): void {
   if (form == KvForm.Q8_PLANES) {
-    putCode(codes, KvForm.Q4, part, slot, d, dim, (code + 128) >> 4);
-    putCode(codes + (codesBytes(form, dim) >> 1), KvForm.Q4, part, slot, d, dim, (code + 128) & 15);
+    putCode(codes, KvForm.Q4, part, slot, d, dim, (code + KEY_ZERO) >> 4);
+    putCode(codes + (codesBytes(form, dim) >> 1), KvForm.Q4, part, slot, d, dim, (code + KEY_ZERO) & 15);
     return;
   }
   form = codesForm(form);
   const block = codes + blockOf(part, slot, d, dim) * blockBytes(form);
-  const i = (part == Part.KEYS ? slot : d) & 15;
-  const e = (part == Part.KEYS ? d : slot) & 1;
-  const j = 2 * i + e;
-  if (form == KvForm.Q8) store<i8>(block + j, <i8>code);
+  const j = placeOf(part, slot, d);
+  if (form == KvForm.Q8) store<u8>(block + j, <u8>(part == Part.KEYS ? code + KEY_ZERO : code));
   else if (form == KvForm.Q4) {
-    const at = block + 2 * (2 * (i & 3) + e);
-    store<u16>(at, <u16>(load<u16>(at) | (code << (4 * (i >> 2)))));
+    const at = block + (j & 15);
+    store<u8>(at, <u8>(<i32>load<u8>(at) | (code << ((j >> 4) << 2))));
   } else {
     const low = block + (j & 7);
     const high = block + 8 + (j >> 3);

@@ -1,7 +1,7 @@
 /**
  * Codes and scales of one token's group of dims (drawing: packed-page.ts):
  *
- *   Q8: scale = f16(absmax / 127), code = nearest-even(x / scale) within +-127
+ *   Q8: scale = f16(absmax / top), code = nearest-even(x / scale) within +-top, top 63 of keys and 127 of values
  *   Q4, Q3: minimum = f16(min), scale = f16((max - minimum) / top), code = nearest-even((x - minimum) / scale) within 0..top
  *
  * x / scale is x * (1 / scale) in f32; a scale of 0 gives codes 0. Scales beyond f16's range are taken as its largest.
@@ -16,6 +16,13 @@ import { floatOffset } from "./page";
 @inline
 export function topCode(form: KvForm): i32 {
   return form == KvForm.Q4 ? 15 : 7;
+}
+
+/** Largest code in 8 bits: integer dots take keys as 0..127 around 64 (packed-page.ts). */
+// @ts-ignore: decorator
+@inline
+export function topByte(part: Part): f32 {
+  return part == Part.KEYS ? 63 : 127;
 }
 
 /** Dims [first, end) of a slot as f32 into `out`. */
@@ -51,7 +58,7 @@ export function putGroup(to: usize, form: KvForm, part: Part, slot: u32, first: 
   }
   const at = scaleAt(to, form, slot, first / group, dim);
   let minimum: f32 = 0;
-  let top: f32 = 127;
+  let top = topByte(part);
   let range: f32 = max<f32>(-low, high);
   if (hasMinima(form)) {
     const bits = roundToHalf(low);

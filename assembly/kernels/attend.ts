@@ -19,7 +19,13 @@
  *   6 accumulators, 8 slots at a time, two dims a turn                                          8.7 | 4.5  not kept
  * Packed pages (decode @7K, SmolLM2 Q4_0, tokens/s q8 | q4): weights rounded by truncation, scales decoded for each head
  *   21 | 24; rounding by adding 1.5 * 2^23, constants of exp in memory, query factor and scale in one 25 | 30; a load of
- *   every cache line of the next page first, against far apart pages 26 | 31 and f32 15 instead of 19  not kept
+ *   every cache line of the next page first, for f32 pages too: 26 | 31, f32 15 instead of 19              not kept
+ *
+ * Packed pages, microseconds a page in cache, relaxed q8 | q4, simd q8 | q4 (one head of 2,048 slots, 3 query heads):
+ *   i16 query and weights, pairs                                                       0.67 | 0.71, 0.67 | 0.71
+ *   int8 query and weights, dots of four (packed-dots.ts), scales shared by the heads  0.60 | 0.60, 0.73 | 0.74
+ *   and from memory (90 heads x 32,768 slots, GB/s of pages, relaxed): 2.7 | 1.7; the next page's lines read first 3.7 | 2.1
+ *   every second line, or four of a kilobyte: 2.0 | 1.4; four, eight pages or the span ahead: as one page         not kept
  *
  * A packed page takes integer scores and weights (scores-packed.ts, values-packed.ts); o goes on from page to page. A page
  * with a NaN or infinity makes o NaN: a broken model is heard.
@@ -30,15 +36,16 @@
  * Shapes: out [nHeads][valueDim], q [nHeads][keyDim]; the task's scratch: attendScratch(keyDim, valueDim) bytes.
  */
 import { isFew } from "../cache/packed-page";
-import { isBroken, keyFormOf, keyOffset, keysOf, pageAt, valueFormOf, valueOffset, valuesOf } from "../cache/page";
+import { isBroken, keyFormOf, keyOffset, keysOf, pageAt, partBytes, valueFormOf, valueOffset, valuesOf } from "../cache/page";
 import { usedSlots } from "../cache/slots";
 import { AttendTask } from "../memory/records";
-import { KvForm, Size } from "../memory/status";
+import { KvForm, Part, Size } from "../memory/status";
 import { addToScores, addToScoresRef, addToValues, addToValuesRef } from "../sections/add";
 import { scoresChannels, scoresChannelsRef } from "../sections/channels";
 import { isFlat, planeQuery, scoresHigh, scoresHighRef } from "../sections/planes";
 import { mergeSpan } from "./merge-span";
-import { queryBytes, quantizeQuery } from "./quantize-query";
+import { DOTS_BYTES } from "./packed-dots";
+import { queryBytes, quantizeQuery, quantizeQueryRef } from "./quantize-query";
 import { scaleRow } from "./scale";
 import { SCORES_BYTES, scores16, scores16x3 } from "./scores-f32";
 import { scoresPacked, scoresPackedRef } from "./scores-packed";
@@ -68,17 +75,17 @@ function outStride(valueDim: u32): usize {
   return ((valueDim + 15) & ~15) << 2;
 }
 
-/** Bytes of a page's codes, expanded to bytes. */
+/** Bytes for the dots of a page, and its codes expanded to bytes. */
 // @ts-ignore: decorator
 @inline
-function expandedBytes(keyDim: u32, valueDim: u32): usize {
-  return <usize>max<u32>((keyDim + 15) & ~15, (valueDim + 15) & ~15) << 5;
+function workBytes(keyDim: u32, valueDim: u32): usize {
+  return DOTS_BYTES + (<usize>max<u32>((keyDim + 15) & ~15, (valueDim + 15) & ~15) << 5);
 }
 
 /** Bytes of a task's scratch. */
 export function attendScratch(keyDim: u32, valueDim: u32): usize {
-  const expanded = expandedBytes(keyDim, valueDim);
-  return SPAN_OUT + HEADS * (outStride(valueDim) + queryBytes(keyDim) + (keyDim << 2)) + expanded + turnScratch(keyDim);
+  const work = workBytes(keyDim, valueDim);
+  return SPAN_OUT + HEADS * (outStride(valueDim) + queryBytes(keyDim) + (keyDim << 2)) + work + turnScratch(keyDim);
 }
 
 /** First slot of the first span: the page of the first visible slot begins there. */
@@ -124,24 +131,43 @@ function hideEmpty(scores: usize, used: u32, nHeads: u32): void {
 /** Scores of a packed page for `nHeads` (1 or 3) heads; `isWhole`: of planes, both are read. */
 // @ts-ignore: decorator
 @inline
-function pageScores(at: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, page: usize, nHeads: u32, isWhole: bool): void {
+function pageScores(at: usize, q: usize, queries: usize, work: usize, task: AttendTask, page: usize, nHeads: u32, isWhole: bool): void {
   const form = keyFormOf(page);
   const keyDim = task.keyDim;
-  if (form == KvForm.Q8_PLANES && !isWhole) scoresHigh(at, task.extra, keysOf(page), keyDim, task.group, nHeads);
-  else if (form > KvForm.Q8_PLANES) scoresChannels(at, q, keysOf(page), form, keyDim, task.scale, nHeads, task.extra, expanded);
-  else scoresPacked(at, queries, keysOf(page), form, keyDim, task.group, nHeads, expanded);
+  if (form == KvForm.Q8_PLANES && !isWhole) scoresHigh(at, task.extra, keysOf(page), keyDim, task.group, nHeads, work);
+  else if (form > KvForm.Q8_PLANES) scoresChannels(at, q, keysOf(page), form, keyDim, task.scale, nHeads, task.extra, work);
+  else scoresPacked(at, queries, keysOf(page), form, keyDim, task.group, nHeads, work);
   if (task.sections != 0) addToScores(at, q, queries, page, task, nHeads);
+}
+
+/**
+ * Reads a word of every cache line of a packed page while the one before it is at work: its lines then come from memory side
+ * by side. Left to themselves they come in the order of use, half a page of keys and later half a page of values, and no
+ * processor foresees that. Returns what it read, so that no compiler leaves the loads out.
+ */
+// @ts-ignore: decorator
+@inline
+function touch(page: usize, task: AttendTask): u32 {
+  const form = valueFormOf(page);
+  const values = valuesOf(page, task.keyDim, task.group, task.sections);
+  let seen: u32 = 0;
+  if (form == KvForm.F32) return seen;
+  const end = values + partBytes(form, Part.VALUES, task.valueDim, task.group, task.sections);
+  for (; page + 256 <= end; page += 256) seen ^= load<u32>(page) ^ load<u32>(page, 64) ^ load<u32>(page, 128) ^ load<u32>(page, 192);
+  for (; page < end; page += 64) seen ^= load<u32>(page);
+  return seen;
 }
 
 /** Scores of the span's `count` slots; to the end of the last sixteen at least. */
 // @ts-ignore: decorator
 @inline
 function spanScores(
-  scores: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, span: u32, count: u32, nHeads: u32, isWhole: bool,
+  scores: usize, q: usize, queries: usize, work: usize, task: AttendTask, span: u32, count: u32, nHeads: u32, isWhole: bool,
 ): void {
   const keyDim = task.keyDim;
-  const turned = expanded + expandedBytes(keyDim, task.valueDim);
+  const turned = work + workBytes(keyDim, task.valueDim);
   const seen = task.rope != 0 ? turned : q;
+  let touched: u32 = 0;
   for (let slot: u32 = 0; slot < count; slot += Size.PAGE_SLOTS) {
     const page = pageAt(task.head, span + slot);
     const at = scores + (slot << 2);
@@ -149,7 +175,8 @@ function spanScores(
     if (task.rope != 0) turnTo(turned, q, queries, task, page, span + slot, nHeads);
     const used = usedSlots(page);
     if (form != KvForm.F32) {
-      pageScores(at, seen, queries, expanded, task, page, nHeads, isWhole);
+      if (span + slot + Size.PAGE_SLOTS < task.end) touched ^= touch(pageAt(task.head, span + slot + Size.PAGE_SLOTS), task);
+      pageScores(at, seen, queries, work, task, page, nHeads, isWhole);
       if (used < <u32>Size.PAGE_SLOTS) hideEmpty(at, used, nHeads);
       continue;
     }
@@ -161,12 +188,13 @@ function spanScores(
     }
     if (used < <u32>Size.PAGE_SLOTS) hideEmpty(at, used, nHeads);
   }
+  store<u32>(work, touched); // overwritten by the next dots
 }
 
 /** A head's scores of a span once more, from both planes, and their softmax. */
-function refine(scores: usize, state: usize, q: usize, queries: usize, expanded: usize, task: AttendTask, span: u32, count: u32, hidden: u32): void {
+function refine(scores: usize, state: usize, q: usize, queries: usize, work: usize, task: AttendTask, span: u32, count: u32, hidden: u32): void {
   task.turned = NOT_TURNED; // what is turned serves the heads together
-  spanScores(scores, q, queries, expanded, task, span, count, 1, true);
+  spanScores(scores, q, queries, work, task, span, count, 1, true);
   task.turned = NOT_TURNED;
   if (task.softcap != 0) softcapRow(scores, count, task.softcap);
   softmaxSpan(scores, hidden, count, state);
@@ -175,7 +203,7 @@ function refine(scores: usize, state: usize, q: usize, queries: usize, expanded:
 /** Span outputs from weights in `scores`. */
 // @ts-ignore: decorator
 @inline
-function spanValues(out: usize, scores: usize, weights: usize, expanded: usize, task: AttendTask, span: u32, count: u32, nHeads: u32): void {
+function spanValues(out: usize, scores: usize, weights: usize, work: usize, task: AttendTask, span: u32, count: u32, nHeads: u32): void {
   const valueDim = task.valueDim;
   const stride = outStride(valueDim);
   memory.fill(out, 0, nHeads * stride);
@@ -184,8 +212,8 @@ function spanValues(out: usize, scores: usize, weights: usize, expanded: usize, 
     const values = valuesOf(page, task.keyDim, task.group, task.sections);
     const form = valueFormOf(page);
     const at = scores + (slot << 2);
-    if (task.sections != 0 && isFew(form)) addToValues(out, stride, at, values, form, task, nHeads, weights, expanded);
-    else if (form != KvForm.F32) valuesPacked(out, stride, at, values, form, valueDim, task.group, nHeads, weights, expanded);
+    if (task.sections != 0 && isFew(form)) addToValues(out, stride, at, values, form, task, nHeads, weights, work);
+    else if (form != KvForm.F32) valuesPacked(out, stride, at, values, form, valueDim, task.group, nHeads, weights, work);
     else valuesF32(out, stride, at, values, min<u32>(Size.PAGE_SLOTS, count - slot), valueDim, nHeads);
     if (isBroken(page)) {
       for (let end = out + nHeads * stride, x = out; x < end; x += 4) store<f32>(x, NaN);
@@ -204,24 +232,24 @@ function attendHeads(out: usize, q: usize, task: AttendTask, nHeads: u32): void 
   const stride = outStride(valueDim);
   const spanOut = scratch + SPAN_OUT;
   const queries = spanOut + HEADS * stride;
-  const expanded = queries + HEADS * queryBytes(keyDim);
+  const work = queries + HEADS * queryBytes(keyDim);
   const start = firstSpan(task);
   task.turned = NOT_TURNED;
   if (task.rope == 0) quantizeQueries(queries, q, task, nHeads);
   for (let span = start; span < end; span += Size.SPAN_SLOTS) {
     const count = min<u32>(Size.SPAN_SLOTS, end - span);
     const hidden = span < task.first ? task.first - span : 0;
-    spanScores(scratch, q, queries, expanded, task, span, count, nHeads, task.flat == 0);
+    spanScores(scratch, q, queries, work, task, span, count, nHeads, task.flat == 0);
     for (let h: usize = 0; h < nHeads; ++h) {
       const scores = scratch + h * SCORES_BYTES;
       const state = scratch + SPAN_STATE + (h << 3);
       if (task.softcap != 0) softcapRow(scores, count, task.softcap);
       softmaxSpan(scores, hidden, count, state);
       if (task.flat != 0 && isFlat(load<f32>(state, 4), task.flat)) {
-        refine(scores, state, q + h * (keyDim << 2), queries + h * queryBytes(keyDim), expanded, task, span, count, hidden);
+        refine(scores, state, q + h * (keyDim << 2), queries + h * queryBytes(keyDim), work, task, span, count, hidden);
       }
     }
-    spanValues(spanOut, scratch, scratch + WEIGHTS, expanded, task, span, count, nHeads);
+    spanValues(spanOut, scratch, scratch + WEIGHTS, work, task, span, count, nHeads);
     for (let h: usize = 0; h < nHeads; ++h) {
       const state = h << 3;
       mergeSpan(
@@ -253,7 +281,7 @@ function pageScoresRef(scores: usize, q: usize, query: usize, page: usize, slot:
   if (task.rope != 0) {
     const turned = query + queryBytes(keyDim);
     turnQueriesRef(turned, q, 1, task, shiftOf(task, page, slot), turned + (keyDim << 2));
-    quantizeQuery(query, turned, keyDim, task.group, task.scale);
+    quantizeQueryRef(query, turned, keyDim, task.group, task.scale);
     q = turned;
   }
   const form = keyFormOf(page);
@@ -316,7 +344,7 @@ export function attendRef(out: usize, q: usize, task: AttendTask): void {
   const query = spanOut + HEADS * outStride(valueDim);
   const start = firstSpan(task);
   for (let h: u32 = 0; h < task.nHeads; ++h, out += valueDim << 2, q += keyDim << 2) {
-    quantizeQuery(query, q, keyDim, task.group, task.scale);
+    quantizeQueryRef(query, q, keyDim, task.group, task.scale);
     for (let span = start; span < task.end; span += Size.SPAN_SLOTS) {
       const count = min<u32>(Size.SPAN_SLOTS, task.end - span);
       spanScoresRef(scratch, q, query, task, span, count, task.flat == 0);

@@ -5,6 +5,7 @@
  *   with sign,    5 + 2 bits: bits 15..8, to the nearest, ties to even  means; at most 57,344
  */
 import { halfToFloat, roundToHalf } from "./f16";
+import { halfBias } from "./simd";
 
 /** The scale's bits, not below x (but for a half's rounding). */
 export function roundUpToByte(x: f32): u32 {
@@ -25,15 +26,12 @@ export function byteToFloat(bits: u32): f32 {
   return halfToFloat(bits << 8);
 }
 
-// 2^112 mends the exponent bias, as in loadHalf4 (simd.ts).
-const BIAS: f32 = 5.192296858534828e33;
-
-/** Four without a sign as f32. */
+/** Four without a sign as f32; 2^112 mends the exponent bias, as in loadHalf4 (simd.ts). */
 // @ts-ignore: decorator
 @inline
 export function unsignedBytes4(bytes: usize): v128 {
   const wide = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(bytes)));
-  return f32x4.mul(i32x4.shl(wide, 20), f32x4.splat(BIAS));
+  return f32x4.mul(i32x4.shl(wide, 20), halfBias());
 }
 
 /** Four with a sign as f32. */
@@ -41,5 +39,5 @@ export function unsignedBytes4(bytes: usize): v128 {
 @inline
 export function bytes4ToFloat(bytes: usize): v128 {
   const wide = i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(bytes)));
-  return f32x4.mul(v128.and(i32x4.shl(wide, 21), i32x4.splat(0x8fe00000)), f32x4.splat(BIAS));
+  return f32x4.mul(v128.and(i32x4.shl(wide, 21), i32x4.splat(0x8fe00000)), halfBias());
 }

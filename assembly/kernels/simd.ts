@@ -5,7 +5,7 @@
  * a value loaded once stays in a register (1.45 times the rate in the probe that the design rests on; not measured here).
  */
 
-/** Vector constants, 16 bytes each: nibble mask, the mask and the factor of `loadHalf4`, nibble mask of bytes. */
+/** Vector constants, 16 bytes each. */
 export const CONSTANTS: usize = memory.data<u32>(
   [
     0x000f000f, 0x000f000f, 0x000f000f, 0x000f000f, // nibble mask of an i16 lane
@@ -13,6 +13,7 @@ export const CONSTANTS: usize = memory.data<u32>(
     0x77800000, 0x77800000, 0x77800000, 0x77800000, // 2^112 as f32
     0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, // nibble mask of a byte
     0x00010001, 0x00010001, 0x00010001, 0x00010001, // 1 in every i16
+    0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000, // 1.5 * 2^23 as f32
   ],
   16,
 );
@@ -27,6 +28,26 @@ export function nibbleMask(): v128 {
 @inline
 export function byteNibbleMask(): v128 {
   return v128.load(CONSTANTS, 48);
+}
+
+/** What `loadHalf4` takes: sign, exponent and mantissa of a widened f16, and 2^112. */
+// @ts-ignore: decorator
+@inline
+export function halfMask(): v128 {
+  return v128.load(CONSTANTS, 16);
+}
+
+// @ts-ignore: decorator
+@inline
+export function halfBias(): v128 {
+  return v128.load(CONSTANTS, 32);
+}
+
+/** 1.5 * 2^23: adding it to |x| < 2^22 rounds to the nearest even integer, which is then in the low bits. */
+// @ts-ignore: decorator
+@inline
+export function roundMagic(): v128 {
+  return v128.load(CONSTANTS, 80);
 }
 
 /** Ones in i16 lanes: a dot with them adds neighbours. */
@@ -44,6 +65,16 @@ export function pairOnes(): v128 {
 @inline
 export function addNibbles(acc: v128, activations: v128, nibbles: v128): v128 {
   return i16x8.add(acc, v128.relaxed_dot<i16>(activations, nibbles));
+}
+
+/**
+ * acc (4 x i32) + sums of four products each: int8 times 0..127. A sum of two products is at most 2 * 127 * 127 < 2^15 and
+ * the second operand has 7 bits, so that the relaxed dot is exact on every engine.
+ */
+// @ts-ignore: decorator
+@inline
+export function addBytes(acc: v128, signed: v128, unsigned7: v128, ones: v128): v128 {
+  return i32x4.add(acc, i32x4.dot_i16x8_s(v128.relaxed_dot<i16>(signed, unsigned7), ones));
 }
 
 /**

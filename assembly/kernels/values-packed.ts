@@ -1,24 +1,23 @@
 /**
  * Weighted sums of the values of a packed page, in integers, one lane per dim:
  *
- *   p_j = w_j scale_jg ; pmax = max p_j ; c_j = nearest-even(p_j * (32767 / pmax)), 0 where pmax < 2^-100
- *   out_d += f32(sum_j code_jd c_j) * (pmax / 32767) ; out_d += sum_j w_j minimum_jg      for the dims d of group g
+ *   p_j = w_j scale_jg ; pmax = max p_j ; c_j = nearest-even(p_j * (127 / pmax)), 0 where pmax < 2^-100
+ *   out_d += f32(sum_j code_jd c_j) * (pmax / 127) ; out_d += sum_j w_j minimum_jg      for the dims d of group g
  *
- * the last sum in four lanes (slot j in lane j mod 4), then (l0 + l1) + (l2 + l3), only where the form has minima. Three
- * query heads share every load of a value: 8 dims at a time, 6 accumulators.
+ * the last sum in four lanes (slot j in lane j mod 4), then (l0 + l1) + (l2 + l3), only where the form has minima.
  */
 import { codeAt, codesBytes, groupsOf, hasMinima, minimumOffset, scaleAt, SCALES_BYTES } from "../cache/packed-page";
 import { KvForm, Part, Size } from "../memory/status";
 import { halfToFloat } from "./f16";
-import { codes4, expandThirds, maskOf, scales4 } from "./packed-codes";
+import { expandThirds } from "./packed-codes";
+import { DOTS_BYTES, DOTS_STRIDE, packedDots } from "./packed-dots";
 import { SCORES_BYTES } from "./scores-f32";
-import { addPairs, sumLanes } from "./simd";
+import { halfBias, halfMask, loadHalf4, roundMagic, sumLanes } from "./simd";
 
 const TINY: f32 = 7.888609052210118e-31; // 2^-100
-const TOP: f32 = 32767;
-const ROUND: f32 = 12582912; // 1.5 * 2^23
+const TOP: f32 = 127;
 
-/** Bytes of a head's weights for a page and group: i16 [32], factor, the minimum's term. */
+/** Bytes of a head's weights for a page and group: multipliers of packed-dots.ts [32], factor, the minimum's term. */
 export const WEIGHTS_BYTES: usize = 128;
 /** Three heads' weights, and scales and minima as f32. */
 export const WEIGHTS_SCRATCH: usize = 3 * WEIGHTS_BYTES + 256;
@@ -29,7 +28,9 @@ const TERM: usize = 68;
 // @ts-ignore: decorator
 @inline
 function decodeHalves(out: usize, halves: usize): void {
-  for (let i: usize = 0; i < 64; i += 8) v128.store(out + (i << 1), scales4(halves + i));
+  const mask = halfMask();
+  const bias = halfBias();
+  for (let i: usize = 0; i < 64; i += 8) v128.store(out + (i << 1), loadHalf4(halves, i, mask, bias));
 }
 
 /** Rounds to nearest even, 0 <= x < 2^22: adding 1.5 * 2^23 leaves the integer in the low bits. */
@@ -39,10 +40,25 @@ function round4(x: v128, magic: v128): v128 {
   return i32x4.sub(f32x4.add(x, magic), magic);
 }
 
-/** i16 weights of a page for one group; `weights`, `scales` f32 [32], `minima` the same or 0. */
+/** Stores the weights of 16 slots, as i32 in four vectors, for nibbles or bytes. */
 // @ts-ignore: decorator
 @inline
-function quantizeWeights(out: usize, weights: usize, scales: usize, minima: usize): void {
+function storeWeights(out: usize, slot: usize, c0: v128, c1: v128, c2: v128, c3: v128, isNibbles: bool): void {
+  const a = i16x8.narrow_i32x4_s(c0, c1);
+  const b = i16x8.narrow_i32x4_s(c2, c3);
+  if (ASC_FEATURE_RELAXED_SIMD) {
+    v128.store(out + slot, i8x16.narrow_i16x8_s(a, b));
+    return;
+  }
+  out += slot << 1;
+  v128.store(out, isNibbles ? v128.shuffle<i16>(a, a, 0, 2, 1, 3, 4, 6, 5, 7) : a);
+  v128.store(out, isNibbles ? v128.shuffle<i16>(b, b, 0, 2, 1, 3, 4, 6, 5, 7) : b, 16);
+}
+
+/** Weights of a page for one group; `weights`, `scales` f32 [32], `minima` the same or 0. */
+// @ts-ignore: decorator
+@inline
+function quantizeWeights(out: usize, weights: usize, scales: usize, minima: usize, isNibbles: bool): void {
   const p0 = f32x4.mul(v128.load(weights), v128.load(scales));
   const p1 = f32x4.mul(v128.load(weights, 16), v128.load(scales, 16));
   const p2 = f32x4.mul(v128.load(weights, 32), v128.load(scales, 32));
@@ -59,11 +75,17 @@ function quantizeWeights(out: usize, weights: usize, scales: usize, minima: usiz
   );
   const tiny = pmax < TINY;
   const inverse = f32x4.splat(tiny ? 0 : TOP / pmax);
-  const magic = f32x4.splat(ROUND);
-  v128.store(out, i16x8.narrow_i32x4_s(round4(f32x4.mul(p0, inverse), magic), round4(f32x4.mul(p1, inverse), magic)));
-  v128.store(out, i16x8.narrow_i32x4_s(round4(f32x4.mul(p2, inverse), magic), round4(f32x4.mul(p3, inverse), magic)), 16);
-  v128.store(out, i16x8.narrow_i32x4_s(round4(f32x4.mul(p4, inverse), magic), round4(f32x4.mul(p5, inverse), magic)), 32);
-  v128.store(out, i16x8.narrow_i32x4_s(round4(f32x4.mul(p6, inverse), magic), round4(f32x4.mul(p7, inverse), magic)), 48);
+  const magic = roundMagic();
+  storeWeights(
+    out, 0,
+    round4(f32x4.mul(p0, inverse), magic), round4(f32x4.mul(p1, inverse), magic),
+    round4(f32x4.mul(p2, inverse), magic), round4(f32x4.mul(p3, inverse), magic), isNibbles,
+  );
+  storeWeights(
+    out, 16,
+    round4(f32x4.mul(p4, inverse), magic), round4(f32x4.mul(p5, inverse), magic),
+    round4(f32x4.mul(p6, inverse), magic), round4(f32x4.mul(p7, inverse), magic), isNibbles,
+  );
   store<f32>(out, tiny ? 0 : pmax / TOP, FACTOR);
   if (minima == 0) return;
   let term = f32x4.splat(0);
@@ -71,105 +93,50 @@ function quantizeWeights(out: usize, weights: usize, scales: usize, minima: usiz
   store<f32>(out, sumLanes(term), TERM);
 }
 
+/** out [n] += dots times the factor, plus the minima's term; n a multiple of 8. */
 // @ts-ignore: decorator
 @inline
-function addDims(out: usize, dots: v128, weights: usize, minima: bool): void {
-  let sum = f32x4.add(v128.load(out), f32x4.mul(f32x4.convert_i32x4_s(dots), v128.load32_splat(weights, FACTOR)));
-  if (minima) sum = f32x4.add(sum, v128.load32_splat(weights, TERM));
-  v128.store(out, sum);
-}
-
-/** Dims 4 k .. 4 k + 7 of 16, all 32 slots; heads' weights WEIGHTS_BYTES, their outputs `stride` apart. */
-// @ts-ignore: decorator
-@inline
-function dims8(out: usize, stride: usize, weights: usize, blocks: usize, form: KvForm, k: i32, minima: bool, nHeads: u32): void {
-  const mask = maskOf(form);
-  const step: usize = form == KvForm.Q4 ? 16 : 32;
-  let a0 = i32x4.splat(0);
-  let a1 = a0;
-  let b0 = a0;
-  let b1 = a0;
-  let c0 = a0;
-  let c1 = a0;
-  let w = weights;
-  for (let end = blocks + 16 * step; blocks < end; blocks += step, w += 4) {
-    const v0 = codes4(blocks, form, k, mask);
-    const v1 = codes4(blocks, form, k + 1, mask);
-    const wa = v128.load32_splat(w);
-    a0 = addPairs(a0, v0, wa);
-    a1 = addPairs(a1, v1, wa);
-    if (nHeads == 3) {
-      const wb = v128.load32_splat(w, WEIGHTS_BYTES);
-      b0 = addPairs(b0, v0, wb);
-      b1 = addPairs(b1, v1, wb);
-      const wc = v128.load32_splat(w, 2 * WEIGHTS_BYTES);
-      c0 = addPairs(c0, v0, wc);
-      c1 = addPairs(c1, v1, wc);
-    }
-  }
-  out += k << 4;
-  addDims(out, a0, weights, minima);
-  addDims(out + 16, a1, weights, minima);
-  if (nHeads == 3) {
-    addDims(out + stride, b0, weights + WEIGHTS_BYTES, minima);
-    addDims(out + stride + 16, b1, weights + WEIGHTS_BYTES, minima);
-    addDims(out + 2 * stride, c0, weights + 2 * WEIGHTS_BYTES, minima);
-    addDims(out + 2 * stride + 16, c1, weights + 2 * WEIGHTS_BYTES, minima);
+function addDims(out: usize, dots: usize, n: u32, weights: usize, minima: bool): void {
+  const factor = v128.load32_splat(weights, FACTOR);
+  const term = v128.load32_splat(weights, TERM);
+  for (let end = dots + (n << 2); dots < end; dots += 16, out += 16) {
+    const sum = f32x4.add(v128.load(out), f32x4.mul(f32x4.convert_i32x4_s(v128.load(dots)), factor));
+    v128.store(out, minima ? f32x4.add(sum, term) : sum);
   }
 }
 
-/** The dims [d, end) of one group, whole sixteens. */
-// @ts-ignore: decorator
-@inline
-function dimsOf(out: usize, stride: usize, weights: usize, codes: usize, form: KvForm, d: u32, end: u32, minima: bool, nHeads: u32): void {
-  const step: usize = form == KvForm.Q4 ? 16 : 32;
-  for (; d < end; d += 16) {
-    const blocks = codes + d * step;
-    dims8(out + (d << 2), stride, weights, blocks, form, 0, minima, nHeads);
-    dims8(out + (d << 2), stride, weights, blocks, form, 2, minima, nHeads);
-  }
-}
-
-function dimsBytes1(out: usize, stride: usize, weights: usize, codes: usize, d: u32, end: u32, minima: bool): void {
-  dimsOf(out, stride, weights, codes, KvForm.Q8, d, end, minima, 1);
-}
-function dimsBytes3(out: usize, stride: usize, weights: usize, codes: usize, d: u32, end: u32, minima: bool): void {
-  dimsOf(out, stride, weights, codes, KvForm.Q8, d, end, minima, 3);
-}
-function dimsNibbles1(out: usize, stride: usize, weights: usize, codes: usize, d: u32, end: u32, minima: bool): void {
-  dimsOf(out, stride, weights, codes, KvForm.Q4, d, end, minima, 1);
-}
-function dimsNibbles3(out: usize, stride: usize, weights: usize, codes: usize, d: u32, end: u32, minima: bool): void {
-  dimsOf(out, stride, weights, codes, KvForm.Q4, d, end, minima, 3);
-}
+/** Fours of a page's slots. */
+const SLOT_FOURS: usize = Size.PAGE_SLOTS >> 2;
 
 /**
  * out [nHeads][stride / 4] += the page's values under `weights` (f32 [32], SCORES_BYTES apart); out has room for the dims
- * rounded up to 16. scratch: WEIGHTS_SCRATCH; `expanded` has room for the values in bytes.
+ * rounded up to 16. scratch: WEIGHTS_SCRATCH; `work`: workBytes.
  */
 export function valuesPacked(
-  out: usize, stride: usize, weights: usize, values: usize, form: KvForm, dim: u32, group: u32, nHeads: u32,
-  scratch: usize, expanded: usize,
+  out: usize, stride: usize, weights: usize, values: usize, form: KvForm, dim: u32, group: u32, nHeads: u32, scratch: usize, work: usize,
 ): void {
   const scales = values + codesBytes(form, dim);
   const minima = hasMinima(form) ? scales + minimumOffset(dim, group) : 0;
   if (form == KvForm.Q3) {
-    expandThirds(expanded, values, (dim + 15) & ~15);
-    values = expanded;
+    expandThirds(work + DOTS_BYTES, values, (dim + 15) & ~15);
+    values = work + DOTS_BYTES;
+    form = KvForm.Q4;
   }
+  const octet: usize = SLOT_FOURS << (form == KvForm.Q4 ? 4 : 5);
   const decoded = scratch + 3 * WEIGHTS_BYTES;
   for (let d: u32 = 0, g: usize = 0; d < dim; d += group, ++g) {
     decodeHalves(decoded, scales + g * SCALES_BYTES);
     if (minima != 0) decodeHalves(decoded + 128, minima + g * SCALES_BYTES);
     for (let h: usize = 0; h < nHeads; ++h) {
-      quantizeWeights(scratch + h * WEIGHTS_BYTES, weights + h * SCORES_BYTES, decoded, minima != 0 ? decoded + 128 : 0);
+      quantizeWeights(
+        scratch + h * WEIGHTS_BYTES, weights + h * SCORES_BYTES, decoded, minima != 0 ? decoded + 128 : 0, form == KvForm.Q4,
+      );
     }
-    const end = min<u32>(d + group, dim);
-    if (form == KvForm.Q4) {
-      if (nHeads == 3) dimsNibbles3(out, stride, scratch, values, d, end, true);
-      else dimsNibbles1(out, stride, scratch, values, d, end, true);
-    } else if (nHeads == 3) dimsBytes3(out, stride, scratch, values, d, end, minima != 0);
-    else dimsBytes1(out, stride, scratch, values, d, end, minima != 0);
+    const n = (min<u32>(group, dim - d) + 7) & ~7;
+    packedDots(work, values + <usize>(d >> 3) * octet, n >> 3, octet, SLOT_FOURS, scratch, WEIGHTS_BYTES, form, false, nHeads);
+    for (let h: usize = 0; h < nHeads; ++h) {
+      addDims(out + h * stride + (d << 2), work + h * DOTS_STRIDE, n, scratch + h * WEIGHTS_BYTES, minima != 0);
+    }
   }
 }
 

@@ -65,7 +65,7 @@ export function addToScoresRef(scores: usize, q: usize, query: usize, page: usiz
 
 /** As valuesPacked of kernels/values-packed.ts, with the sections of values of fewer than 8 bits. */
 export function addToValues(
-  out: usize, stride: usize, weights: usize, values: usize, form: KvForm, task: AttendTask, nHeads: u32, scratch: usize, expanded: usize,
+  out: usize, stride: usize, weights: usize, values: usize, form: KvForm, task: AttendTask, nHeads: u32, scratch: usize, work: usize,
 ): void {
   const dim = task.valueDim;
   const group = task.group;
@@ -74,10 +74,10 @@ export function addToValues(
   if (task.sections & KvSection.FACTORS) {
     const sums = task.extra + 3 * queryBytes(task.keyDim);
     memory.fill(sums, 0, nHeads * stride);
-    valuesPacked(sums, stride, weights, values, form, dim, group, nHeads, scratch, expanded);
+    valuesPacked(sums, stride, weights, values, form, dim, group, nHeads, scratch, work);
     for (let h: usize = 0; h < nHeads; ++h) addFactored(out + h * stride, sums + h * stride, section, dim);
     section += factorBytes(dim);
-  } else valuesPacked(out, stride, weights, values, form, dim, group, nHeads, scratch, expanded);
+  } else valuesPacked(out, stride, weights, values, form, dim, group, nHeads, scratch, work);
   if (salient == 0) return;
   for (let h: usize = 0; h < nHeads; ++h) addSalientValues(out + h * stride, section, salient, weights + h * SCORES_BYTES, dim, group);
 }

@@ -6,7 +6,7 @@
  *   | codes as in Q4 or Q3 | u8 scale [dim] | i8 zero [dim] | .. 16 |
  *
  * Scale and zero take a byte each, so that the page is as large as one with scales for each token and 64 dims.
- * Reading: q.k = sum_d (q_d scale_d) code_jd + sum_d (q_d scale_d) zero_d: the query takes the scales and is quantized to i16
+ * Reading: q.k = sum_d (q_d scale_d) code_jd + sum_d (q_d scale_d) zero_d: the query takes the scales and is quantized to int8
  * for each page, dim operations beside the 32 * dim of the scores; the second sum is one integer a page.
  *
  * Not as in the paper: keys lie here after RoPE, which turns channels against each other (the paper's are before it); the
@@ -14,12 +14,10 @@
  */
 import { codeAt, codesBytes, codesForm, putCode } from "../cache/packed-page";
 import { roundUpToByte, unsignedBytes4, unsignedByteToFloat } from "../kernels/f8";
-import { QUERY_CODES, queryBytes } from "../kernels/quantize-query";
+import { queryBytes, queryFactor, queryInverse, storeMultipliers } from "../kernels/quantize-query";
 import { scoresScaled } from "../kernels/scores-packed";
+import { roundMagic } from "../kernels/simd";
 import { KvForm, Part, Size } from "../memory/status";
-
-const TINY: f32 = 7.888609052210118e-31; // 2^-100
-const TOP: f32 = 32767;
 
 /** Bytes of scales and zeros. */
 // @ts-ignore: decorator
@@ -62,31 +60,52 @@ export function readChannels(out: usize, from: usize, form: KvForm, slot: u32, d
   }
 }
 
+// Scratch of a page's queries, before any dots: | f32 scales [dim] | i16 zeros [dim] | f32 q_d scale_d [dim] |, dims in eights.
+
+// @ts-ignore: decorator
+@inline
+function eights(dim: u32): u32 {
+  return (dim + 7) & ~7;
+}
+
+/** The page's scales and zeros, as all its queries take them. */
+function decodeChannels(scratch: usize, scales: usize, dim: u32): void {
+  const zeros = scratch + (eights(dim) << 2);
+  for (let d: u32 = 0; d < dim; d += 4) {
+    v128.store(scratch + (d << 2), unsignedBytes4(scales + d));
+    v128.store64_lane(zeros + (d << 1), i16x8.extend_low_i8x16_s(v128.load32_zero(scales + dim + d)), 0);
+  }
+}
+
 /**
  * The query of one page, as scores-packed.ts takes it with scales and minima of 1 and one group: codes of q_d scale_d, and in
- * place of their sum that of codes times zeros.
+ * place of their sum that of codes times zeros; the i16 codes are left out.
  */
-function channelQuery(out: usize, q: usize, scales: usize, dim: u32, factor: f32): void {
-  let tops = f32x4.splat(0);
+function channelQuery(out: usize, q: usize, scratch: usize, dim: u32, factor: f32): void {
+  const zeros = scratch + (eights(dim) << 2);
+  const scaled = zeros + (eights(dim) << 1);
+  const size = i32x4.splat(0x7fffffff);
+  let tops = i32x4.splat(0);
   for (let d: u32 = 0; d < dim; d += 4) {
-    tops = f32x4.max(tops, f32x4.abs(f32x4.mul(v128.load(q + (d << 2)), unsignedBytes4(scales + d))));
+    const x = f32x4.mul(v128.load(q + (d << 2)), v128.load(scratch + (d << 2)));
+    tops = i32x4.max_s(tops, v128.and(x, size)); // of sizes, as of their bits: a NaN is the largest
+    v128.store(scaled + (d << 2), x);
   }
-  const absmax = max<f32>(
-    max<f32>(f32x4.extract_lane(tops, 0), f32x4.extract_lane(tops, 1)),
-    max<f32>(f32x4.extract_lane(tops, 2), f32x4.extract_lane(tops, 3)),
-  );
-  const inverse = f32x4.splat(absmax < TINY ? 0 : TOP / absmax);
+  tops = i32x4.max_s(tops, v128.shuffle<i32>(tops, tops, 2, 3, 0, 1));
+  const absmax = reinterpret<f32>(max<i32>(i32x4.extract_lane(tops, 0), i32x4.extract_lane(tops, 1)));
+  const isFinite = absmax < Infinity;
+  const inverse = f32x4.splat(queryInverse(absmax));
+  const magic = roundMagic();
   let sums = i32x4.splat(0);
   for (let d: u32 = 0; d < dim; d += 4) {
-    const scaled = f32x4.mul(v128.load(q + (d << 2)), unsignedBytes4(scales + d));
-    const codes = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(scaled, inverse)));
-    v128.store64_lane(out + (d << 1), i16x8.narrow_i32x4_s(codes, codes), 0, QUERY_CODES);
-    const zeros = i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(scales + dim + d)));
-    sums = i32x4.add(sums, i32x4.mul(codes, zeros));
+    const rounded = i32x4.sub(f32x4.add(f32x4.mul(v128.load(scaled + (d << 2)), inverse), magic), magic);
+    const codes = isFinite ? rounded : i32x4.splat(0);
+    storeMultipliers(out, codes, d, dim);
+    const halves = i16x8.narrow_i32x4_s(codes, i32x4.splat(0));
+    sums = i32x4.add(sums, i32x4.dot_i16x8_s(halves, v128.load64_zero(zeros + (d << 1))));
   }
-  const sum = i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3);
-  store<f32>(out, absmax < TINY ? 0 : (absmax / TOP) * factor);
-  store<f32>(out, <f32>sum, 4);
+  store<f32>(out, isFinite ? queryFactor(absmax, factor) : NaN);
+  store<f32>(out, <f32>(i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1)), 4);
 }
 
 /** Scales of 1 for every slot. */
@@ -100,11 +119,12 @@ const ONES: usize = memory.data<u32>(
 
 /** Scores of a page for `nHeads` (1 or 3) queries q f32 [nHeads][dim]; `queries` has room for as many queryBytes. */
 export function scoresChannels(
-  scores: usize, q: usize, keys: usize, form: KvForm, dim: u32, factor: f32, nHeads: u32, queries: usize, expanded: usize,
+  scores: usize, q: usize, keys: usize, form: KvForm, dim: u32, factor: f32, nHeads: u32, queries: usize, work: usize,
 ): void {
   const scales = keys + codesBytes(form, dim);
-  for (let h: u32 = 0; h < nHeads; ++h) channelQuery(queries + h * queryBytes(dim), q + ((h * dim) << 2), scales, dim, factor);
-  scoresScaled(scores, queries, keys, codesForm(form), ONES, ONES, dim, dim, nHeads, expanded);
+  decodeChannels(work, scales, dim);
+  for (let h: u32 = 0; h < nHeads; ++h) channelQuery(queries + h * queryBytes(dim), q + ((h * dim) << 2), work, dim, factor);
+  scoresScaled(scores, queries, keys, codesForm(form), ONES, ONES, dim, dim, nHeads, work);
 }
 
 /** One head's scores, all of them. */
@@ -112,8 +132,8 @@ export function scoresChannelsRef(scores: usize, q: usize, keys: usize, form: Kv
   const scales = keys + codesBytes(form, dim);
   let absmax: f32 = 0;
   for (let d: u32 = 0; d < dim; ++d) absmax = max<f32>(absmax, abs<f32>(load<f32>(q + (d << 2)) * unsignedByteToFloat(load<u8>(scales + d))));
-  const inverse: f32 = absmax < TINY ? 0 : TOP / absmax;
-  const unit: f32 = absmax < TINY ? 0 : (absmax / TOP) * factor;
+  const inverse = queryInverse(absmax);
+  const unit = queryFactor(absmax, factor);
   for (let slot: u32 = 0; slot < <u32>Size.PAGE_SLOTS; ++slot) {
     let dot: i32 = 0;
     let zeros: i32 = 0;

@@ -4,7 +4,7 @@
  *
  *   slots: the s whose codes lack most, sum_d rest^2; of equal ones the first; keys and values have slots of their own
  *   scale = f16(absmax / 7), code = nearest-even(rest / scale) within +-7, a scale for each group of dims
- *   score_j += (f32(sum_d code c_d) * scale) * factor, groups ascending          c: the query's i16 codes (quantize-query.ts)
+ *   score_j += (f32(sum_d code c_d) * scale) * factor, groups ascending          c: the query's codes (quantize-query.ts)
  *   out_d += (w_j * scale) * code_d, slots in the order they were chosen
  *
  *   | nibbles [s][dim, whole sixteens] | f16 scale [s][groups] | u8 slot [s] |      byte i of 8: dims i (low), 8 + i; code + 8

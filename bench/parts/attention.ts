@@ -12,7 +12,8 @@ import type { Build } from "../lib/variants.ts";
 
 const ROOF = "roof";
 const SLOTS = 32_768;
-const FORMS = ["q8", "q4", "f32"] as const;
+/** As a cache has them by default, and 4 bits with scales by token. */
+const FORMS = ["q8", "q4", "q4-tokens", "q3", "f32"] as const;
 
 /** @param builds - `test` builds by name; the first one's pages are what the roof reads */
 export async function attentionPart(builds: readonly Build[], node: string, plan: Plan): Promise<PartResult> {

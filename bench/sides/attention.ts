@@ -2,7 +2,7 @@
  * `THIMBLE_TEST_WASM=FILE node attention.js`: attention of one token over pages that no cache holds, as a side
  * (lib/line-side.ts), in GB/s of page bytes.
  *
- *   {form: "f32" | "q8" | "q4", slots}                  all heads, one after the other
+ *   {form: "q8" | "q4" | ..., slots}                  all heads, one after the other
  *   {form, slots, what: "roof"}                         a loop that only reads the same pages
  * @module
  */

@@ -1,6 +1,6 @@
 /**
  * Attention of one token of SmolLM2-135M, 30 layers x 3 KV heads x 3 query heads of 64 dims, over pages of their own: 32,768
- * slots are 1.5 GB in f32, 390 MB in 8 bits and 212 MB in 4 bits. Pages of one head are made by the cache; those of the
+ * slots are 1.5 GB in f32, 390 MB in 8 bits and 207 MB in 4 bits. Pages of one head are made by the cache; those of the
  * others are copies of them, in memory as a pool has them: ascending, head after head.
  * @module
  */
@@ -11,6 +11,15 @@ import { bells, draws } from "../../test/kernel/values.ts";
 const HEADS = 90;
 const GROUP = 3;
 const DIM = 64;
+
+/** Of keys and values. */
+const FORMS: Record<string, readonly [KvForm, KvForm]> = {
+  f32: [KvForm.F32, KvForm.F32],
+  q8: [KvForm.Q8, KvForm.Q8],
+  q4: [KvForm.Q4_CHANNELS, KvForm.Q4],
+  "q4-tokens": [KvForm.Q4, KvForm.Q4],
+  q3: [KvForm.Q3_CHANNELS, KvForm.Q3],
+};
 
 export interface ColdAttention {
   /** Of all heads' pages. */
@@ -23,10 +32,11 @@ export interface ColdAttention {
 
 /** @param roof - the loop of lib/roof-module.ts, with imported memory */
 export function coldAttention(formName: string, slots: number, roof: WebAssembly.Module): ColdAttention {
-  const form = { f32: KvForm.F32, q8: KvForm.Q8, q4: KvForm.Q4 }[formName];
-  if (form === undefined) throw new RangeError(`no form "${formName}"`);
-  const isAging = form > KvForm.Q8;
-  const shape = { keyDim: DIM, valueDim: DIM, keyForm: form, valueForm: form, group: 64 };
+  const forms = FORMS[formName];
+  if (forms === undefined) throw new RangeError(`no form "${formName}"`);
+  const [keyForm, valueForm] = forms;
+  const isAging = keyForm > KvForm.Q8;
+  const shape = { keyDim: DIM, valueDim: DIM, keyForm, valueForm, group: 64 };
   const aging = { ...shape, recentPages: isAging ? 2 : 0, sinkPages: isAging ? 1 : 0 };
   const nPages = Math.ceil(slots / 32);
   const pageBytes = pageBytesOf(shape);
@@ -49,6 +59,7 @@ export function coldAttention(formName: string, slots: number, roof: WebAssembly
   // Sinks and recent pages are larger and stay the model's: a few of a thousand.
   const isPooled = (p: number): boolean => !isAging || (p >= aging.sinkPages && p < nPages - aging.recentPages);
   const scratch = instance.output(exports.attendScratch(DIM, DIM)).address;
+  const extra = instance.output(exports.sectionScratch(DIM, DIM)).address;
   const tasks = Array.from({ length: HEADS }, (_, h) => {
     const table = instance.output(nPages * 4);
     pages.forEach((page, p) => {
@@ -63,6 +74,7 @@ export function coldAttention(formName: string, slots: number, roof: WebAssembly
     task.u32.fill(0);
     task.u32.set([head.address, 0, slots, GROUP, DIM, DIM, 0, 0, 64, scratch]);
     task.f32.set([1 / Math.sqrt(DIM), 0], 6);
+    task.u32[18] = extra;
     return task.address;
   });
   const q = instance.input(bells(GROUP * DIM, draws(4))).address;

@@ -11,7 +11,7 @@ import { describeFormat } from "../kv-format.ts";
 /** Version of this file format: 2 has packs, links and records that name their page, and can be hashed side by side. */
 export const FORMAT_VERSION = 2;
 /** Version of the numeric contract that the keys and values follow (docs/numeric-contract.md). */
-export const CONTRACT_VERSION = 1;
+export const CONTRACT_VERSION = 2;
 /** Version of how codes, scales and f32 lie in a page (assembly/cache/page.ts, packed-page.ts). */
 export const LAYOUT_VERSION = 1;
 

@@ -95,14 +95,14 @@ async function checkHeader(model: CapsuleModel, header: CapsuleHeader, kind: Cap
   if (differs(header.tokenizer, digests.tokenizer)) {
     throw mismatch("tokenizer", "the capsule was made with another tokenizer; load the model it was made with");
   }
+  if (header.hasPolicy !== (sizes.cache.policy !== undefined)) {
+    const advice = header.hasPolicy ? "with a policy; load it with one" : "without a policy; load it without";
+    throw mismatch("cache", `the capsule was made with a model that was loaded ${advice}, or make the capsule again`);
+  }
   const [theirs, ours] = [describeCache(header.cache), describeCache(sizes.cache)];
   if (theirs !== ours) {
     const advice = "load it with these, or make the capsule again";
     throw mismatch("cache", `the capsule needs a model with { ${theirs} }, this one has { ${ours} }; ${advice}`);
-  }
-  if (header.hasPolicy !== (sizes.cache.policy !== undefined)) {
-    const advice = header.hasPolicy ? "with a policy; load it with one" : "without a policy; load it without";
-    throw mismatch("cache", `the capsule was made with a model that was loaded ${advice}, or make the capsule again`);
   }
   if (header.stateBytes > MAX_STATE_BYTES) throw malformed("its messages are too long");
   // The last token of a full context has no place in the cache any more.

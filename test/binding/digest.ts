@@ -9,21 +9,21 @@
  */
 import type { Model } from "../../host/index.ts";
 
-/** By the form of keys and values; the first has not changed since the first release. */
+/** By the form of keys and values; f32 has not changed since the first version of the contract. */
 export const LOGITS_DIGESTS = {
   f32: "0c488364678f88e06fea364afcfdede2ae1484e1316eb52ec7ba500bb5aafda7",
-  q8: "34136a92f50525e43cfc21ea36be7dc035f44ee95635ee4bcfba9df285d77123",
-  q4: "6779754e971247dcdf4ac9783772003fc4760ec87608da9cedfaf6053c6876ed",
-  q3: "fe5978f47f611f49c891fd2fb50554c02f29e5d9bb79cbf74b6f41ad210b8eba",
+  q8: "07c729a5d8c8c65b926ec539bbe8318834b8fb377dbe258e753ada437d44dcea",
+  q4: "53534d66ec991baa8ec86bfb550868661903c0077a15249669709c2d480b4b45",
+  q3: "ccbacf5a225621bad7d18307858423ca3224105555570f3556afbb8c86af47fc",
 } as const;
 /** Of the default form. */
 export const LOGITS_DIGEST = LOGITS_DIGESTS.q8;
 
 /** `GREEDY` and `SAMPLED` in conformance.ts say of what. */
 export const GREEDY_TEXT =
-  "The fox was a small fox with a bushy tail. He was always looking for a new place to live. One day, he found a small fox in a small forest. He was very happy.";
+  "The fox was a small fox with a bushy tail. He was always looking for a new home, but he had a bad habit of eating only what he could fit in his mouth. He was always";
 export const SAMPLED_TEXT =
-  "The sky blue is a beautiful sight. It is a color that only a few people could see, but it is also a very special color. It is made of a special material, and it is";
+  "The sky blue is a beautiful sight. It is a blue color that comes in the night. The sky is blue because it is a blue color. It is also a color that helps people to see";
 
 /** 64 + 64 + 16 rows of prefill, then 16 tokens one by one: 160 in all. */
 export const PIECES: readonly number[] = [64, 64, 16, ...Array<number>(16).fill(1)];

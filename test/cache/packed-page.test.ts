@@ -68,7 +68,7 @@ function tokensOf(slots: number, dim: number, draw: Draw): Float32Array {
 }
 
 /** What a part must be: of f32 rows [slot][group][dims], through the forms in order. */
-function agedRows(rows: number[][][], forms: readonly KvForm[]): PackedGroup[][] {
+function agedRows(rows: number[][][], forms: readonly KvForm[], isKeys: boolean): PackedGroup[][] {
   return rows.map((row) =>
     row.map((x) => {
       let group: PackedGroup = { codes: x, scale: 1, minimum: 0 };
@@ -77,6 +77,7 @@ function agedRows(rows: number[][][], forms: readonly KvForm[]): PackedGroup[][]
         group = quantizeGroup(
           group.codes.map((code) => Math.fround(code * group.scale)),
           form,
+          isKeys,
         );
       }
       return group;
@@ -108,10 +109,11 @@ test("the oracle itself: halves to even, subnormals, the largest; codes by hand"
     -65504,
   ]);
   const x = [-127, 0, 0.5, 1.5, 63.4, 127];
-  assert.equal(quantizeGroup(x, KvForm.Q8), { codes: [-127, 0, 0, 2, 63, 127], scale: 1, minimum: 0 });
-  assert.equal(quantizeGroup([2, 2.5, 3.5, 17], KvForm.Q4), { codes: [0, 0, 2, 15], scale: 1, minimum: 2 });
-  assert.equal(quantizeGroup([-1, 0, 6], KvForm.Q3), { codes: [0, 1, 7], scale: 1, minimum: -1 });
-  assert.equal(quantizeGroup([5, 5, 5], KvForm.Q3), { codes: [0, 0, 0], scale: 0, minimum: 5 });
+  assert.equal(quantizeGroup(x, KvForm.Q8, false), { codes: [-127, 0, 0, 2, 63, 127], scale: 1, minimum: 0 });
+  assert.equal(quantizeGroup([-126, 1, 3, 126], KvForm.Q8, true), { codes: [-63, 0, 2, 63], scale: 2, minimum: 0 });
+  assert.equal(quantizeGroup([2, 2.5, 3.5, 17], KvForm.Q4, true), { codes: [0, 0, 2, 15], scale: 1, minimum: 2 });
+  assert.equal(quantizeGroup([-1, 0, 6], KvForm.Q3, false), { codes: [0, 1, 7], scale: 1, minimum: -1 });
+  assert.equal(quantizeGroup([5, 5, 5], KvForm.Q3, true), { codes: [0, 0, 0], scale: 0, minimum: 5 });
 });
 
 test("every form, dims and group: codes, scales and minima are the formula's, padding zero, sizes as drawn", () => {
@@ -138,7 +140,7 @@ test("every form, dims and group: codes, scales and minima are the formula's, pa
               [page.values, valueForm, valueRows],
             ] as const) {
               const forms = !isAged || form <= KvForm.Q8 ? [recent(form)] : [KvForm.Q8, form];
-              const expected = agedRows(rows.slice(32 * p, 32 * p + 32), forms);
+              const expected = agedRows(rows.slice(32 * p, 32 * p + 32), forms, part === page.keys);
               checkPart(part, forms.at(-1)!, expected, `${what}, page ${p}, ${part === page.keys ? "keys" : "values"}`);
             }
           }
@@ -151,7 +153,7 @@ test("every form, dims and group: codes, scales and minima are the formula's, pa
 test("what a page stands for is near what was appended: half a step of each conversion, of ordinary numbers", () => {
   const [keyDim, valueDim, group] = [64, 80, 64];
   for (const [form, top] of [
-    [KvForm.Q8, 127],
+    [KvForm.Q8, Number.NaN],
     [KvForm.Q4, 15],
     [KvForm.Q3, 7],
   ] as const) {
@@ -169,7 +171,7 @@ test("what a page stands for is near what was appended: half a step of each conv
           const own = x.subarray(d - (d % group), d - (d % group) + group);
           const absmax = own.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
           const range = Math.max(...own) - Math.min(...own);
-          const eight = (0.5 / 127 + 2 ** -11) * absmax; // half a step, the last ones clipped by the scale's rounding
+          const eight = (0.5 / (part === page!.keys ? 63 : 127) + 2 ** -11) * absmax; // half a step, the last ones clipped by the scale's rounding
           const fewer = form === KvForm.Q8 ? 0 : (0.5 / top + 2 ** -11) * (range + 2 * eight) + 2 ** -11 * absmax;
           const error = Math.abs(row[d]! - x[d]!);
           assert.ok(error <= 1.001 * (eight + fewer), `form ${form}, slot ${slot}, dim ${d}: ${error}`);
@@ -182,22 +184,27 @@ test("what a page stands for is near what was appended: half a step of each conv
 test("groups of equal numbers, of zeros, too large and too small for a half: what they stand for", () => {
   const [keyDim, valueDim] = [20, 64];
   for (const form of [KvForm.Q8, KvForm.Q4, KvForm.Q3]) {
-    const of = (level: number): number => {
-      const [keys, values] = [new Float32Array(64 * keyDim).fill(level), new Float32Array(64 * valueDim).fill(level)];
+    const of = (key: number, value: number): number[] => {
+      const [keys, values] = [new Float32Array(64 * keyDim).fill(key), new Float32Array(64 * valueDim).fill(value)];
       const shape: HeadShape = { keyDim, valueDim, keyForm: form, valueForm: form, group: 32, recentPages: 1 };
       const [page] = grownHead(shape, keys, values);
       assert.is(page!.isBroken, false);
-      const all = [...valuesOf(page!.keys), ...valuesOf(page!.values)].flat();
-      assert.ok(all.every((x) => x === all[0]));
-      return all[0]!;
+      return [page!.keys, page!.values].map((part) => {
+        const all = valuesOf(part).flat();
+        assert.ok(all.every((x) => x === all[0]));
+        return all[0]!;
+      });
     };
-    assert.is(Math.abs(of(0)), 0);
-    assert.is(of(127), 127);
-    assert.is(of(-127), -127);
-    assert.is(of(1e30), form === KvForm.Q8 ? 127 * 65504 : 65504 * (form === KvForm.Q4 ? 16 : 8));
-    assert.is(of(-1e30), form === KvForm.Q8 ? -127 * 65504 : -65504);
-    assert.is(Math.abs(of(1e-30)), 0);
-    assert.is(of(127 * 2 ** -24), form === KvForm.Q8 ? 127 * 2 ** -24 : nearestHalf(127 * 2 ** -24));
+    const isBytes = form === KvForm.Q8;
+    const most = 65504 * (form === KvForm.Q4 ? 16 : 8);
+    const [key, value] = [63 * 2 ** -24, 127 * 2 ** -24];
+    assert.equal(of(0, 0).map(Math.abs), [0, 0]);
+    assert.equal(of(63, 127), [63, 127]);
+    assert.equal(of(-63, -127), [-63, -127]);
+    assert.equal(of(1e30, 1e30), isBytes ? [63 * 65504, 127 * 65504] : [most, most]);
+    assert.equal(of(-1e30, -1e30), isBytes ? [-63 * 65504, -127 * 65504] : [-65504, -65504]);
+    assert.equal(of(1e-30, 1e-30).map(Math.abs), [0, 0]);
+    assert.equal(of(key, value), isBytes ? [key, value] : [key, value].map(nearestHalf));
   }
 });
 

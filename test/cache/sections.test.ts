@@ -54,12 +54,12 @@ function grownPages(shape: HeadShape, keys: Float32Array, values: Float32Array) 
 }
 
 /** [32][dim] as 8 bits have them. */
-function byteRows(data: Float32Array, dim: number, group: number): number[][] {
+function byteRows(data: Float32Array, dim: number, group: number, isKeys: boolean): number[][] {
   return Array.from({ length: 32 }, (_, slot) => {
     const row = Array.from(data.subarray(slot * dim, (slot + 1) * dim));
     const out: number[] = [];
     for (let first = 0; first < dim; first += group) {
-      const { codes, scale } = quantizeGroup(row.slice(first, first + group), KvForm.Q8);
+      const { codes, scale } = quantizeGroup(row.slice(first, first + group), KvForm.Q8, isKeys);
       out.push(...codes.map((code) => Math.fround(code * scale)));
     }
     return out;
@@ -97,7 +97,13 @@ test("every section alone and together: codes, scales and sections are the formu
           [page!.values, valueForm, values, valueDim, false],
         ] as const) {
           if (form <= KvForm.Q8) continue;
-          const { groups, ...extras } = packRef(byteRows(data, dim, group), { form, isKeys, dim, group, sections });
+          const { groups, ...extras } = packRef(byteRows(data, dim, group, isKeys), {
+            form,
+            isKeys,
+            dim,
+            group,
+            sections,
+          });
           assert.equal(part.extras, extras, `${what}, ${isKeys ? "keys" : "values"}: sections`);
           assert.equal(part.groups, groups, `${what}, ${isKeys ? "keys" : "values"}: codes`);
         }

@@ -86,7 +86,7 @@ test("scale, soft cap, a first visible slot, pages given back: the reference's b
   }
 });
 
-test("each section is heard: attention that leaves it out is far from the kernel's", () => {
+test("each section is heard: the kernel goes all the way from attention without it to attention with it", () => {
   for (const [name, own] of CASES) {
     if (own.sections === undefined || name === "all") continue;
     const aging = { ...own, group: 64, recentPages: 1, sinkPages: 0 };
@@ -98,8 +98,6 @@ test("each section is heard: attention that leaves it out is far from the kernel
       const strip = (part: typeof keys) => valuesOf({ ...part, extras: { ...part.extras, ...none } });
       return { keys: strip(keys), values: strip(values) };
     });
-    const q = data.q.subarray(0, 64);
-    const { exact, bound } = boundOf(all, q, 160, data, {});
     const [keys, values] = [all.keys.slice(), all.values.slice()];
     bare.forEach((page, p) => {
       page.keys.forEach((row, slot) => {
@@ -109,11 +107,18 @@ test("each section is heard: attention that leaves it out is far from the kernel
         if (32 * p + slot < 160) values.set(row, (32 * p + slot) * 64);
       });
     });
-    const without = attend64(q, keys, values, 160, {});
-    assert.ok(
-      without.out.some((x, d) => Math.abs(x - exact.out[d]!) > 2 * bound[d]!),
-      name,
-    );
+    // How much of the way from attention without it to attention with it the kernel goes: rounding leans neither way.
+    let [gone, way] = [0, 0];
+    for (let h = 0; h < 7 * 64; h += 64) {
+      const q = data.q.subarray(h, h + 64);
+      const without = attend64(q, keys, values, 160, {}).out;
+      const step = attend64(q, all.keys, all.values, 160, {}).out.map((x, d) => x - without[d]!);
+      head.attend("op", q, 160).forEach((x, d) => {
+        gone += (x - without[d]!) * step[d]!;
+        way += step[d]! ** 2;
+      });
+    }
+    assert.ok(gone > 0.6 * way && gone < 1.4 * way, `${name}: ${gone / way} of the way`);
   }
 });
 

@@ -52,8 +52,8 @@ export function contents(head: Head, n: number, { keyDim, valueDim, group, secti
   };
 }
 
-/** Most that an i16 code differs from what it stands for: half a unit, and the rounding of x (32767 / absmax) in f32. */
-const STEP = (0.5 + 32767 * 3 * UNIT) / 32767;
+/** Most that a code differs from what it stands for, of the largest: half a unit, and the rounding of x (127 / absmax) in f32. */
+const STEP = (0.5 + 127 * 3 * UNIT) / 127;
 
 /** How many terms sections add to a score: a mean's sum in four lanes, a few roundings for each outlier and group of a salient slot. */
 function sectionTerms({ extras }: PagePart, dim: number, group: number): number {
@@ -84,7 +84,7 @@ function channelError({ extras: { channels }, groups }: PagePart, q: Float32Arra
  * A value: a weight's code is off by STEP pmax, pmax the largest weight times scale of its page, so that a dim is by
  * STEP pmax sum_j |code_j| for each page; f32 rounds sums of at most 1,024 slots, or of two terms a page.
  *
- * `step` in place of STEP: 0 where all codes are 32767 or 0, and nothing is rounded to them.
+ * `step` in place of STEP: 0 where all codes are 127 or 0, and nothing is rounded to them.
  */
 export function boundOf(
   all: ReturnType<typeof contents>,

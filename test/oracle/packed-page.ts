@@ -45,11 +45,11 @@ export interface Page {
   readonly nBytes: number;
 }
 
-/** Code i = 0 .. 15, pair member e, of the block of 32 that begins at byte `at`. */
-function codeOf(bytes: DataView, at: number, form: KvForm, i: number, e: number): number {
-  const j = 2 * i + e;
-  if (form === KvForm.Q8) return bytes.getInt8(at + j);
-  if (form === KvForm.Q4) return (bytes.getUint16(at + 2 * (2 * (i % 4) + e), true) >> (4 * Math.floor(i / 4))) % 16;
+/** Code of entry i = 0 .. 7, member e = 0 .. 3, of the block of 32 that begins at byte `at`, without the zero of keys. */
+function codeOf(bytes: DataView, at: number, form: KvForm, isKeys: boolean, i: number, e: number): number {
+  const j = 4 * i + e;
+  if (form === KvForm.Q8) return isKeys ? bytes.getUint8(at + j) - 64 : bytes.getInt8(at + j);
+  if (form === KvForm.Q4) return Math.floor(bytes.getUint8(at + (j % 16)) / 16 ** Math.floor(j / 16)) % 16;
   const low = (bytes.getUint8(at + (j % 8)) >> (2 * Math.floor(j / 8))) % 4;
   const high = (bytes.getUint8(at + 8 + Math.floor(j / 8)) >> (j % 8)) % 2;
   return low + 4 * high;
@@ -66,17 +66,19 @@ function readPacked(bytes: DataView, form: KvForm, isKeys: boolean, dim: number,
   const codes = Array.from({ length: 32 }, () => new Array<number>(dim).fill(Number.NaN));
   const padding: number[] = [];
   const codeAt = (b: number, i: number, e: number): number => {
-    if (form !== KvForm.Q8_PLANES) return codeOf(bytes, b * BLOCK[form], CODES[form], i, e);
-    return 16 * codeOf(bytes, b * 16, KvForm.Q4, i, e) + codeOf(bytes, (nBlocks + b) * 16, KvForm.Q4, i, e) - 128;
+    if (form !== KvForm.Q8_PLANES) return codeOf(bytes, b * BLOCK[form], CODES[form], isKeys, i, e);
+    const [high, low] = [b, nBlocks + b].map((block) => codeOf(bytes, block * 16, KvForm.Q4, isKeys, i, e));
+    return 16 * high! + low! - 64;
   };
   for (let b = 0; b < nBlocks; ++b) {
-    for (let i = 0; i < 16; ++i) {
-      for (let e = 0; e < 2; ++e) {
-        const pairs = dim / 2;
-        const slot = isKeys ? 16 * Math.floor(b / pairs) + i : 2 * (b % 16) + e;
-        const d = isKeys ? 2 * (b % pairs) + e : 16 * Math.floor(b / 16) + i;
-        if (slot < 32 && d < dim) codes[slot]![d] = codeAt(b, i, e);
-        else padding.push(form === KvForm.Q8_PLANES ? codeAt(b, i, e) + 128 : codeAt(b, i, e));
+    for (let i = 0; i < 8; ++i) {
+      for (let e = 0; e < 4; ++e) {
+        const fours = padded / 4;
+        const slot = isKeys ? 8 * Math.floor(b / fours) + i : 4 * (b % 8) + e;
+        const d = isKeys ? 4 * (b % fours) + e : 8 * Math.floor(b / 8) + i;
+        const zero = isKeys && (form === KvForm.Q8 || form === KvForm.Q8_PLANES) ? 64 : 0;
+        if (d < dim) codes[slot]![d] = codeAt(b, i, e);
+        else padding.push(codeAt(b, i, e) + zero);
       }
     }
   }
@@ -216,9 +218,10 @@ export function nearestHalf(x: number): number {
 }
 
 /** One token's group of finite f32 by the formulas of convert.ts. */
-export function quantizeGroup(x: readonly number[], form: KvForm): PackedGroup {
+export function quantizeGroup(x: readonly number[], form: KvForm, isKeys: boolean): PackedGroup {
   const [low, high] = [Math.min(...x), Math.max(...x)];
-  const top = [0, 127, 15, 7, 127][form]!;
+  const byte = isKeys ? 63 : 127;
+  const top = [0, byte, 15, 7, byte][form]!;
   const minimum = isFew(form) ? nearestHalf(low) : 0;
   const range = isFew(form) ? Math.max(0, f(high - minimum)) : Math.max(-low, high);
   const scale = nearestHalf(f(range / top));

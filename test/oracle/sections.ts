@@ -144,7 +144,7 @@ function packChannels(x: number[][], dim: number, top: number) {
 
 /** Codes [slot][group] and sections of x [32][dim], finite f32. */
 export function packRef(from: readonly (readonly number[])[], shape: PartShape): Extras & { groups: PackedGroup[][] } {
-  const { form, dim, group } = shape;
+  const { form, isKeys, dim, group } = shape;
   const { hasMean, hasFactors, nOutliers, nSalient } = sectionsOf(shape);
   let x = from.map((row) => [...row]);
   const dims = Array.from({ length: dim }, (_, d) => d);
@@ -170,7 +170,7 @@ export function packRef(from: readonly (readonly number[])[], shape: PartShape):
       splitGroups(codes, group).map((own) => ({ codes: own, scale: 1, minimum: 0 })),
     );
   } else {
-    groups = x.map((row) => splitGroups(row, group).map((own) => quantizeGroup(own, form as KvForm.Q4 | KvForm.Q3)));
+    groups = x.map((row) => splitGroups(row, group).map((own) => quantizeGroup(own, form, isKeys)));
   }
   rest = rest.map((row, slot) =>
     row.map((value, d) => {
