@@ -13,6 +13,7 @@
  */
 import { KvForm } from "../memory/status";
 import { QUAD_BYTES } from "./quantize-query";
+import { readOn } from "./read-ahead";
 import { addBytes, addNibbles, addPairs, byteNibbleMask, nibbleMask, pairOnes } from "./simd";
 
 /** Bytes between the rows of dots: those of 64 entries. */
@@ -199,6 +200,7 @@ function dotsBytes(
   dots: usize, codes: usize, nOctets: u32, stride: usize, nFours: usize, x: usize, xStride: usize, isKeys: bool, nRows: u32,
 ): void {
   for (let o: u32 = 0; o < nOctets; ++o, codes += stride, dots += 32) {
+    readOn(dots);
     if (ASC_FEATURE_RELAXED_SIMD) octetBytes16(dots, codes, nFours, x, xStride, isKeys, nRows);
     else {
       halfBytes8(dots, codes, nFours, x, xStride, nRows);
@@ -211,6 +213,7 @@ function dotsBytes(
 @inline
 function dotsNibbles(dots: usize, codes: usize, nOctets: u32, stride: usize, nFours: usize, x: usize, xStride: usize, nRows: u32): void {
   for (let o: u32 = 0; o < nOctets; ++o, codes += stride, dots += 32) {
+    readOn(dots);
     if (ASC_FEATURE_RELAXED_SIMD) {
       for (let k: usize = 0; k < nFours; k += CHUNK) {
         chunkNibbles16(dots, codes + (k << 4), min<usize>(CHUNK, nFours - k), x + k * QUAD_BYTES, xStride, k == 0, nRows);
