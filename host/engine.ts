@@ -7,6 +7,7 @@ import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembl
 import { aheadPages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
+import { wideMask } from "./kv-format.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
 import type { Runtime } from "./runtime.ts";
@@ -28,7 +29,7 @@ export interface RowRequest {
 
 /** What memory may grow to, and what sessions and pages take of it. */
 export interface EngineLimit extends MemoryLimit {
-  readonly plan: Pick<MemoryPlan, "session" | "page">;
+  readonly plan: Pick<MemoryPlan, "session" | "page" | "widePage">;
 }
 
 export class Engine {
@@ -103,6 +104,8 @@ export class Engine {
     layers.forEach(({ window, rope }, i) => {
       this.runtime.check(exports.setLayer(i, LayerField.WINDOW, window), "a layer's window");
       this.runtime.check(exports.setLayer(i, LayerField.ROPE, rope), "a layer's rotation");
+      const mask = wideMask(this.sizes.cache.wideHeads, i);
+      if (mask > 0) this.runtime.check(exports.setLayer(i, LayerField.WIDE_HEADS, mask), "a layer's sensitive heads");
     });
     ropes.forEach((rope, i) => {
       const fields: readonly (readonly [RopeField, number])[] = [
@@ -160,17 +163,24 @@ export class Engine {
    * @throws ThimbleError out_of_memory, over_budget; before anything changed
    */
   reserve(demands: readonly { session: number; nTokens: number }[]): void {
+    const { cache } = this.sizes;
+    this.#reserve(demands, false);
+    if (cache.wideHeads.length > 0) this.#reserve(demands, true);
+  }
+
+  #reserve(demands: readonly { session: number; nTokens: number }[], isWide: boolean): void {
     const { exports } = this.runtime;
     let pages = 0;
-    for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens);
-    const free = exports.poolFreePages();
+    for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens, isWide);
+    const free = exports.poolFreePages(isWide);
     if (pages <= free) return;
-    const { aged } = pageSizes(this.sizes.cache, this.config);
-    const slab = aheadPages(this.config, this.sizes);
-    const most = free + elementsWithin(this.#room(), aged);
+    const sizes = pageSizes(this.sizes.cache, this.config);
+    const bytes = isWide ? sizes.recent : sizes.aged;
+    const slab = aheadPages(this.config, this.sizes)[isWide ? "wide" : "aged"];
+    const most = free + elementsWithin(this.#room(), bytes);
     const ahead = Math.min(Math.max(pages, slab), most);
-    if (pages <= most && (exports.poolReserve(ahead) || exports.poolReserve(pages))) return;
-    throw this.#noMemory("the keys and values of more tokens", regionBytes((pages - free) * aged));
+    if (pages <= most && (exports.poolReserve(ahead, isWide) || exports.poolReserve(pages, isWide))) return;
+    throw this.#noMemory("the keys and values of more tokens", regionBytes((pages - free) * bytes));
   }
 
   /** Makes `pages` free pages in the pool. @throws ThimbleError out_of_memory, over_budget */

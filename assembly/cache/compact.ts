@@ -53,7 +53,7 @@ function emptyPage(e: Engine, head: HeadView, index: u32, pages: u32): usize {
     setForms(page, recentForm(e.keyForm), recentForm(e.valueForm));
     return page;
   }
-  const page = poolTake();
+  const page = poolTake(false);
   if (page == 0) unreachable();
   setForms(page, e.keyForm, e.valueForm);
   return page;

@@ -64,6 +64,7 @@ export function sessionOpen(): usize {
       head.nPages = 0;
       head.pages = table;
       head.window = layer.window;
+      head.wide = <u32>(e.wideBytes != 0 && ((layer.wideHeads >> h) & 1) != 0);
       head.open = own;
       head.fixed = own + e.openBytes;
       head.keySquares = 0;
@@ -167,12 +168,15 @@ function pagesNeeded(e: Engine, session: Session, head: HeadView, nTokens: u32):
   return (most > held ? most - held : 0) + min<u32>(nTokens / Size.PAGE_SLOTS + 1, sharedPages(head));
 }
 
-/** Pages that `nTokens` more tokens can need beyond those the session holds. */
-export function sessionPagesNeeded(address: usize, nTokens: u32): u32 {
+/** Pages, or wide pages, that `nTokens` more tokens can need beyond those the session holds. */
+export function sessionPagesNeeded(address: usize, nTokens: u32, isWide: bool): u32 {
   const e = engine();
   const session = changetype<Session>(address);
   let needed: u32 = 0;
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) needed += pagesNeeded(e, session, headOf(session, i), nTokens);
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    const head = headOf(session, i);
+    if ((head.wide != 0) == isWide) needed += pagesNeeded(e, session, head, nTokens);
+  }
   return needed;
 }
 

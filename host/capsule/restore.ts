@@ -9,6 +9,7 @@
 import { Size, Status } from "../../assembly/memory/status.ts";
 import type { Engine } from "../engine.ts";
 import type { ThimbleError } from "../errors.ts";
+import { wideDigest } from "../kv-format.ts";
 import type { Platform } from "../platform.ts";
 import { MAX_POSITION, TokenSession } from "../token-session.ts";
 import type { CapsuleSource } from "./byte-reader.ts";
@@ -95,10 +96,14 @@ async function checkHeader(model: CapsuleModel, header: CapsuleHeader, kind: Cap
   if (differs(header.tokenizer, digests.tokenizer)) {
     throw mismatch("tokenizer", "the capsule was made with another tokenizer; load the model it was made with");
   }
-  const [theirs, ours] = [describeCache(header.cache), describeCache(sizes.cache)];
+  const [theirs, ours] = [describeCache(header.cache), describeCache({ ...sizes.cache, wideHeads: [] })];
   if (theirs !== ours) {
     const advice = "load it with these, or make the capsule again";
     throw mismatch("cache", `the capsule needs a model with { ${theirs} }, this one has { ${ours} }; ${advice}`);
+  }
+  if (header.wideHeads !== wideDigest(sizes.cache.wideHeads)) {
+    const message = "the capsule was made with other heads of kvFormat at 8 bits; load the model with the same ones";
+    throw mismatch("cache", `${message}, or make the capsule again`);
   }
   if (header.hasPolicy !== (sizes.cache.policy !== undefined)) {
     const advice = header.hasPolicy ? "with a policy; load it with one" : "without a policy; load it without";

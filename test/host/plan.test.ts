@@ -149,6 +149,12 @@ test("hostile options are refused before anything is computed", async () => {
     ...[{ kvFormat: "salient:1.5" }, { kvFormat: "mean:2" }, { kvFormat: "mean,mean" }, { kvFormat: "mean," }],
     ...[{ kvFormat: "channels,mean" }, { kvFormat: "planes:2" }, { kvFormat: "planes:1e-3" }, { kvFormat: 4 }],
     ...[
+      ...[{ kvFormat: "heads" }, { kvFormat: "heads:" }, { kvFormat: "heads:1" }, { kvFormat: "heads:0.0/0.0" }],
+      ...[
+        { kvFormat: "heads:0.53", keys: "q4" },
+        { kvFormat: "heads:99.0", keys: "q4" },
+        { kvFormat: "heads:0.50", keys: "q4" },
+      ],
       { kvFormat: "toString" },
       { kvFormat: "salient:1:1" },
       { kvFormat: "factors", keys: "q4", policy: "key-norm", values: "q4" },
