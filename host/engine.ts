@@ -4,7 +4,7 @@
  * @module
  */
 import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { aheadPages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
+import { aheadPages, cachePages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
@@ -163,24 +163,35 @@ export class Engine {
    * @throws ThimbleError out_of_memory, over_budget; before anything changed
    */
   reserve(demands: readonly { session: number; nTokens: number }[]): void {
-    const { cache } = this.sizes;
-    this.#reserve(demands, false);
-    if (cache.wideHeads.length > 0) this.#reserve(demands, true);
+    const { exports } = this.runtime;
+    const { aged, recent } = pageSizes(this.sizes.cache, this.config);
+    const kinds = this.sizes.cache.wideHeads.length > 0 ? [false, true] : [false];
+    const missing = kinds.flatMap((isWide) => {
+      let pages = -exports.poolFreePages(isWide);
+      for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens, isWide);
+      return pages > 0 ? [{ isWide, pages, bytes: isWide ? recent : aged }] : [];
+    });
+    let needed = missing.reduce((sum, { pages, bytes }) => sum + regionBytes(pages * bytes), 0);
+    if (needed > this.#room()) throw this.#noMemory("the keys and values of more tokens", needed);
+    for (const { isWide, pages, bytes } of missing) {
+      const free = exports.poolFreePages(isWide);
+      needed -= regionBytes(pages * bytes);
+      const most = elementsWithin(this.#room() - needed, bytes);
+      const ahead = Math.min(Math.max(pages, this.#slab(isWide) - free), most);
+      if (exports.poolReserve(free + ahead, isWide) || exports.poolReserve(free + pages, isWide)) continue;
+      throw this.#noMemory("the keys and values of more tokens", needed + regionBytes(pages * bytes));
+    }
   }
 
-  #reserve(demands: readonly { session: number; nTokens: number }[], isWide: boolean): void {
+  /** Pages to take at once; where there are two kinds, neither takes ahead of its own plan what the other's counts on. */
+  #slab(isWide: boolean): number {
+    const { config, sizes } = this;
+    const kind = isWide ? "wide" : "aged";
+    const slab = aheadPages(config, sizes)[kind];
+    if (sizes.cache.wideHeads.length === 0) return slab;
     const { exports } = this.runtime;
-    let pages = 0;
-    for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens, isWide);
-    const free = exports.poolFreePages(isWide);
-    if (pages <= free) return;
-    const sizes = pageSizes(this.sizes.cache, this.config);
-    const bytes = isWide ? sizes.recent : sizes.aged;
-    const slab = aheadPages(this.config, this.sizes)[isWide ? "wide" : "aged"];
-    const most = free + elementsWithin(this.#room(), bytes);
-    const ahead = Math.min(Math.max(pages, slab), most);
-    if (pages <= most && (exports.poolReserve(ahead, isWide) || exports.poolReserve(pages, isWide))) return;
-    throw this.#noMemory("the keys and values of more tokens", regionBytes((pages - free) * bytes));
+    const used = exports.poolPages(isWide) - exports.poolFreePages(isWide);
+    return Math.min(slab, (sizes.sessions ?? 1) * cachePages(config, sizes.cache, sizes.contextLength)[kind] - used);
   }
 
   /** Makes `pages` free pages in the pool. @throws ThimbleError out_of_memory, over_budget */

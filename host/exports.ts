@@ -73,8 +73,8 @@ export interface EngineExports {
   /** Records of what the last forward call evicted: see cache/evict.ts. */
   evictedLog(address: number): number;
   evictedPages(address: number): number;
-  /** Pages a session holds. */
-  sessionPages(address: number): number;
+  /** Pages a session holds: aged ones, or those of heads that keep 8 bits. */
+  sessionPages(address: number, isWide?: boolean): number;
   sessionPagesNeeded(address: number, nTokens: number, isWide?: boolean): number;
   /** Heads of a session over all layers; for capsules, as everything up to `slotWrite`: see cache/image.ts. */
   imageHeads(): number;

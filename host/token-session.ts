@@ -10,6 +10,7 @@ import type { ForgettingState } from "./capsule/state.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { type EvictionRule, evictedSpans, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
+import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
@@ -183,9 +184,13 @@ export class TokenSession {
     this.#pins = [];
   }
 
-  /** Pages the cache holds. */
-  get pages(): number {
-    return this.#closed ? 0 : this.#engine.runtime.exports.sessionPages(this.#address);
+  /** Bytes of the pages of the pool that the cache holds. */
+  get cacheBytes(): number {
+    if (this.#closed) return 0;
+    const { config, runtime, sizes } = this.#engine;
+    const { aged, recent } = pageSizes(sizes.cache, config);
+    const { sessionPages } = runtime.exports;
+    return sessionPages(this.#address) * aged + sessionPages(this.#address, true) * recent;
   }
 
   /**

@@ -180,14 +180,14 @@ export function sessionPagesNeeded(address: usize, nTokens: u32, isWide: bool): 
   return needed;
 }
 
-/** Pages of the pool that a session refers to, shared ones included. */
-export function sessionPages(address: usize): u32 {
+/** Pages of the pool, or wide pages, that a session refers to, shared ones included. */
+export function sessionPages(address: usize, isWide: bool): u32 {
   const e = engine();
   const session = changetype<Session>(address);
   let pages: u32 = 0;
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const head = headOf(session, i);
-    pages += pooledPages(e, head.length, head.base);
+    if ((head.wide != 0) == isWide) pages += pooledPages(e, head.length, head.base);
   }
   return pages;
 }
