@@ -5,7 +5,7 @@ import { KvForm, Size } from "../memory/status";
 import { setPage } from "./append";
 import { evictorBytes, MAX_PINS } from "./evict";
 import { headOf, ownBytes, pooledPages } from "./heads";
-import { journalBytes, NO_MARK, sessionTruncate } from "./journal";
+import { empty, journalBytes, NO_MARK } from "./journal";
 import { setForms } from "./page";
 import { pageShare } from "./pool";
 import { mostClosed, mostPages } from "./window";
@@ -82,8 +82,8 @@ export function sessionOpen(): usize {
 /** Gives the session's pages and its region back, zeroed. */
 export function sessionClose(address: usize): void {
   const e = engine();
-  sessionTruncate(address, 0);
   const session = changetype<Session>(address);
+  empty(e, session);
   memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>(journalBytes(e) + evictorBytes(e)));
   session.nextFree = e.freeSessions;
   e.freeSessions = address;

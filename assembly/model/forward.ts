@@ -3,6 +3,7 @@
  * prefill, several sessions at once, perplexity: rows say what they are and what they want. What families do differently
  * is data: factors of 1, vectors that are not there, options of a layer. Nothing allocates here.
  */
+import { evictAhead } from "../cache/evict";
 import { headOf } from "../cache/heads";
 import { MAX_POSITION, sessionPagesNeeded, slotsOf } from "../cache/session";
 import { addScaled } from "../kernels/add";
@@ -148,6 +149,7 @@ export function forward(nRows: u32): Status {
   const e = engine();
   const status = admit(e, nRows);
   if (status != Status.OK) return status;
+  for (let r: u32 = 0; r < nRows; ++r) evictAhead(changetype<Session>(rowAt(e, r).session));
   embed(e, nRows);
   for (let i: u32 = 0; i < e.nLayers; ++i) runLayer(e, layerAt(e, i), nRows);
   finish(e, nRows);

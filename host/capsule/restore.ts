@@ -229,11 +229,11 @@ async function readRecords(filling: Filling, { body }: Link, isNewest: boolean):
 }
 
 /** Positions go up from slot to slot, from each head's first to the session's last. @throws ThimbleError capsule_malformed */
-function checkPositions({ runtime: { exports } }: Engine, session: number, length: number): void {
+function checkPositions({ runtime: { exports }, sizes }: Engine, session: number, length: number): void {
   for (let head = 0; head < exports.imageHeads(); ++head) {
     const slots = exports.headSlots(session, head);
     const base = exports.headBase(session, head);
-    const hasForgotten = base + slots !== length;
+    const hasForgotten = base + slots !== length || sizes.cache.policy !== undefined; // empty slots may make up for it
     let last = base - 1;
     for (let slot = 0; slot < slots; ++slot) {
       const position = exports.slotPosition(session, head, slot);
