@@ -95,7 +95,7 @@ export function arbitraryLife(counts: Readonly<Record<Choice, number>>, most: nu
       forms: fc.nat(counts.forms - 1),
       policy: fc.nat(counts.policy - 1),
       context: fc.nat(counts.context - 1),
-      extra: fc.nat(20),
+      extra: fc.nat(10),
       chunk: fc.constantFrom(7, 33, 64),
     }),
     operations: fc.array(operation, { maxLength: most, size: "max" }),
