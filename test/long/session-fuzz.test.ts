@@ -16,7 +16,6 @@ test(`${OPERATIONS} operations of sessions`, async () => {
     "raw compared",
     "fork: over_budget",
     "turn: over_budget",
-    "overflow: budget",
     "forgot and compared",
     "kept compared",
   ]) {
