@@ -8,7 +8,7 @@ import type { Architecture } from "./architecture.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
-import { formatScratch, queryBytes } from "./kv-format.ts";
+import { formatScratch, queryBytes, wideHeadsOf } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
@@ -42,6 +42,8 @@ export interface MemoryPlan {
   readonly journal: number;
   /** One page of the pool: 32 slots of one KV head of one layer. */
   readonly page: number;
+  /** One page of a head that keeps 8 bits where others have fewer. */
+  readonly widePage: number;
   /** Keys and values of one token over all layers, as such pages hold them, while it is in the window of each. */
   readonly perToken: number;
   /** Pages of a session whose context is full; layers with a sliding window hold the pages of their window only. */
@@ -66,7 +68,7 @@ export function regionBytes(bytes: number): number {
 }
 
 /** Sizes of the records of assembly/memory/records.ts. */
-const RECORD = { layer: 88, linear: 28, rope: 64, head: 56, session: 64 } as const;
+const RECORD = { layer: 96, linear: 28, rope: 64, head: 56, session: 64 } as const;
 /** Ranges a session can pin: MAX_PINS of assembly/cache/evict.ts. */
 const PINS = 32;
 /** Tokens that a layer with a sliding window can take back: SPARE of assembly/cache/window.ts. */
@@ -77,12 +79,28 @@ function mostPages(tokens: number, window: number): number {
   return window === 0 ? all : Math.min(all, Math.ceil((window + SPARE + Size.PAGE_SLOTS - 1) / Size.PAGE_SLOTS));
 }
 
-/** Pages of the pool that one session of `tokens` tokens needs, over all heads. */
-export function cachePages(config: ModelConfig, cache: CacheConfig, tokens: number): number {
+/** Pages of the pool that one session of `tokens` tokens needs, over all heads: aged ones, and those of heads that keep 8 bits. */
+export interface PageCounts {
+  readonly aged: number;
+  readonly wide: number;
+}
+
+export function cachePages(config: ModelConfig, cache: CacheConfig, tokens: number): PageCounts {
   const pooled = pooledPages(cache, tokens);
-  return config.layers.reduce((sum, { window }) => {
-    return sum + config.nKvHeads * (window === 0 ? pooled : Math.min(pooled, Math.floor((window + SPARE + 31) / 32)));
-  }, 0);
+  const counts = { aged: 0, wide: 0 };
+  config.layers.forEach(({ window }, layer) => {
+    const pages = window === 0 ? pooled : Math.min(pooled, Math.floor((window + SPARE + 31) / 32));
+    const wide = wideHeadsOf(cache.wideHeads, layer);
+    counts.aged += pages * (config.nKvHeads - wide);
+    counts.wide += pages * wide;
+  });
+  return counts;
+}
+
+/** Bytes of so many pages. */
+function pagesBytes({ aged, wide }: PageCounts, cache: CacheConfig, config: ModelConfig): number {
+  const sizes = pageSizes(cache, config);
+  return aged * sizes.aged + wide * sizes.recent;
 }
 
 /** Scratch of an attention task: attendScratch of assembly/kernels/attend.ts. */
@@ -134,7 +152,8 @@ export function planMemory(
   const runState = runStateBytes(config, sizes);
   const staging = stagingBytes(header, model, activations);
   const { cache } = sizes;
-  const page = pageSizes(cache, config).aged;
+  const { aged: page, recent: widePage } = pageSizes(cache, config);
+  const nWide = cache.wideHeads.length;
   const nHeads = config.nLayers * config.nKvHeads;
   const tables = config.layers.reduce(
     (n, { window }) => n + config.nKvHeads * mostPages(sizes.contextLength, window),
@@ -142,7 +161,7 @@ export function planMemory(
   );
   const own = nHeads * ownBytes(cache, config);
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
-  const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 1) * nHeads * 16;
+  const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 2) * nHeads * 16;
   const parts = {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
@@ -152,19 +171,21 @@ export function planMemory(
     own,
     journal,
     page,
-    perToken: (nHeads * page) / Size.PAGE_SLOTS,
-    context: cachePages(config, cache, sizes.contextLength) * page,
+    widePage,
+    perToken: ((nHeads - nWide) * page + nWide * widePage) / Size.PAGE_SLOTS,
+    context: pagesBytes(cachePages(config, cache, sizes.contextLength), cache, config),
     sessions: sizes.sessions ?? 1,
   };
-  return { ...parts, total: totalBytes(parts, sizes.contextLength) };
+  return { ...parts, total: totalBytes(parts, sizes.contextLength, nWide > 0 ? 2 : 1) };
 }
 
-/** Memory with sessions whose contexts are full; the pages of each come in slabs, at most one for every 32 tokens. */
+/** Memory with sessions whose contexts are full; pages come in slabs, of each session and kind at most one for every 32 tokens. */
 function totalBytes(
   { weights, runState, session, page, context, sessions }: Omit<MemoryPlan, "total">,
   tokens: number,
+  kinds: number,
 ): number {
-  const slabs = Math.min(context / page, Math.ceil(tokens / Size.PAGE_SLOTS) + 1);
+  const slabs = kinds * Math.min(context / page, Math.ceil(tokens / Size.PAGE_SLOTS) + 1);
   const bytes = ENGINE_BYTES + weights + runState + sessions * (session + context + slabs * 2 * Size.ALIGN);
   return Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
 }
@@ -178,7 +199,7 @@ export const FIRST_TOKENS = 256;
  * Pages that a pool takes at once: never more than one session needs, so that what is taken ahead for some sessions leaves
  * room for the regions of those that are planned and not open yet.
  */
-export function aheadPages(config: ModelConfig, { cache, contextLength }: RunSizes): number {
+export function aheadPages(config: ModelConfig, { cache, contextLength }: RunSizes): PageCounts {
   return cachePages(config, cache, Math.min(FIRST_TOKENS, contextLength));
 }
 
@@ -195,8 +216,8 @@ export function checkProportion(
 ): void {
   // Rows and outputs beyond the defaults are the caller's wish, not the file's.
   const sizes = { contextLength, cache, maxRows: Math.min(64, maxRows), maxOutputs: Math.min(8, maxOutputs) };
-  const { runState, session, page } = planMemory(header, model, activations, sizes);
-  const needed = runState + session + page * cachePages(model.config, cache, FIRST_TOKENS);
+  const { runState, session } = planMemory(header, model, activations, sizes);
+  const needed = runState + session + pagesBytes(cachePages(model.config, cache, FIRST_TOKENS), cache, model.config);
   const available = MODEST_BYTES + header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   if (needed <= available) return;
   const message = `its sizes ask for ${needed} bytes besides the weights, out of proportion to the file`;

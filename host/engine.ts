@@ -4,9 +4,10 @@
  * @module
  */
 import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { aheadPages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
+import { aheadPages, cachePages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
+import { wideMask } from "./kv-format.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
 import type { Runtime } from "./runtime.ts";
@@ -28,7 +29,7 @@ export interface RowRequest {
 
 /** What memory may grow to, and what sessions and pages take of it. */
 export interface EngineLimit extends MemoryLimit {
-  readonly plan: Pick<MemoryPlan, "session" | "page">;
+  readonly plan: Pick<MemoryPlan, "session" | "page" | "widePage">;
 }
 
 export class Engine {
@@ -103,6 +104,8 @@ export class Engine {
     layers.forEach(({ window, rope }, i) => {
       this.runtime.check(exports.setLayer(i, LayerField.WINDOW, window), "a layer's window");
       this.runtime.check(exports.setLayer(i, LayerField.ROPE, rope), "a layer's rotation");
+      const mask = wideMask(this.sizes.cache.wideHeads, i);
+      if (mask > 0) this.runtime.check(exports.setLayer(i, LayerField.WIDE_HEADS, mask), "a layer's sensitive heads");
     });
     ropes.forEach((rope, i) => {
       const fields: readonly (readonly [RopeField, number])[] = [
@@ -161,16 +164,34 @@ export class Engine {
    */
   reserve(demands: readonly { session: number; nTokens: number }[]): void {
     const { exports } = this.runtime;
-    let pages = 0;
-    for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens);
-    const free = exports.poolFreePages();
-    if (pages <= free) return;
-    const { aged } = pageSizes(this.sizes.cache, this.config);
-    const slab = aheadPages(this.config, this.sizes);
-    const most = free + elementsWithin(this.#room(), aged);
-    const ahead = Math.min(Math.max(pages, slab), most);
-    if (pages <= most && (exports.poolReserve(ahead) || exports.poolReserve(pages))) return;
-    throw this.#noMemory("the keys and values of more tokens", regionBytes((pages - free) * aged));
+    const { aged, recent } = pageSizes(this.sizes.cache, this.config);
+    const kinds = this.sizes.cache.wideHeads.length > 0 ? [false, true] : [false];
+    const missing = kinds.flatMap((isWide) => {
+      let pages = -exports.poolFreePages(isWide);
+      for (const { session, nTokens } of demands) pages += exports.sessionPagesNeeded(session, nTokens, isWide);
+      return pages > 0 ? [{ isWide, pages, bytes: isWide ? recent : aged }] : [];
+    });
+    let needed = missing.reduce((sum, { pages, bytes }) => sum + regionBytes(pages * bytes), 0);
+    if (needed > this.#room()) throw this.#noMemory("the keys and values of more tokens", needed);
+    for (const { isWide, pages, bytes } of missing) {
+      const free = exports.poolFreePages(isWide);
+      needed -= regionBytes(pages * bytes);
+      const most = elementsWithin(this.#room() - needed, bytes);
+      const ahead = Math.min(Math.max(pages, this.#slab(isWide) - free), most);
+      if (exports.poolReserve(free + ahead, isWide) || exports.poolReserve(free + pages, isWide)) continue;
+      throw this.#noMemory("the keys and values of more tokens", needed + regionBytes(pages * bytes));
+    }
+  }
+
+  /** Pages to take at once; where there are two kinds, neither takes ahead of its own plan what the other's counts on. */
+  #slab(isWide: boolean): number {
+    const { config, sizes } = this;
+    const kind = isWide ? "wide" : "aged";
+    const slab = aheadPages(config, sizes)[kind];
+    if (sizes.cache.wideHeads.length === 0) return slab;
+    const { exports } = this.runtime;
+    const used = exports.poolPages(isWide) - exports.poolFreePages(isWide);
+    return Math.min(slab, (sizes.sessions ?? 1) * cachePages(config, sizes.cache, sizes.contextLength)[kind] - used);
   }
 
   /** Makes `pages` free pages in the pool. @throws ThimbleError out_of_memory, over_budget */

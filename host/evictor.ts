@@ -93,14 +93,16 @@ export function evictedSpans({ runtime, sizes, config }: Engine, session: number
   const at = runtime.exports.evictedLog(session) >>> 0;
   const words = runtime.words(at, n * RECORD_WORDS);
   const floats = runtime.floats(at, n * RECORD_WORDS);
-  const { aged } = pageSizes(sizes.cache, config);
+  const { aged, recent } = pageSizes(sizes.cache, config);
+  const wide = new Set(sizes.cache.wideHeads.map(({ layer, head }) => layer * config.nKvHeads + head));
   const spans = new Map<number, EvictedSpan>();
   for (let i = 0; i < n; ++i) {
-    const [, first, end] = words.subarray(i * RECORD_WORDS) as unknown as [number, number, number];
+    const [head, first, end] = words.subarray(i * RECORD_WORDS) as unknown as [number, number, number];
     const known = spans.get(first);
     const heads = (known?.heads ?? 0) + 1;
     const score = Math.max(known?.score ?? Number.NEGATIVE_INFINITY, floats[i * RECORD_WORDS + 3]!);
-    spans.set(first, { first, end: Math.max(known?.end ?? 0, end), heads, bytes: heads * aged, score });
+    const bytes = (known?.bytes ?? 0) + (wide.has(head) ? recent : aged);
+    spans.set(first, { first, end: Math.max(known?.end ?? 0, end), heads, bytes, score });
   }
   return [...spans.values()];
 }

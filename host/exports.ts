@@ -73,9 +73,9 @@ export interface EngineExports {
   /** Records of what the last forward call evicted: see cache/evict.ts. */
   evictedLog(address: number): number;
   evictedPages(address: number): number;
-  /** Pages a session holds. */
-  sessionPages(address: number): number;
-  sessionPagesNeeded(address: number, nTokens: number): number;
+  /** Pages a session holds: aged ones, or those of heads that keep 8 bits. */
+  sessionPages(address: number, isWide?: boolean): number;
+  sessionPagesNeeded(address: number, nTokens: number, isWide?: boolean): number;
   /** Heads of a session over all layers; for capsules, as everything up to `slotWrite`: see cache/image.ts. */
   imageHeads(): number;
   headBase(session: number, head: number): number;
@@ -104,10 +104,10 @@ export interface EngineExports {
   slotRead(session: number, head: number, slot: number): number;
   slotWrite(session: number, head: number, slot: number): void;
   /** 0 when memory is out. */
-  poolReserve(nFree: number): number | boolean;
+  poolReserve(nFree: number, isWide?: boolean): number | boolean;
   /** Pages in the pool, and how many of them are free. */
-  poolPages(): number;
-  poolFreePages(): number;
+  poolPages(isWide?: boolean): number;
+  poolFreePages(isWide?: boolean): number;
   rowsAddress(): number;
   /** Where a row's input vector is written. */
   inputAddress(row: number): number;

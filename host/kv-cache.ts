@@ -5,7 +5,15 @@
  */
 import { KvForm, Size } from "../assembly/memory/status.ts";
 import { ThimbleError } from "./errors.ts";
-import { channelBytes, hasChannels, isFew, parseKvFormat, resolveFormat, sectionBytes } from "./kv-format.ts";
+import {
+  channelBytes,
+  hasChannels,
+  isFew,
+  parseKvFormat,
+  resolveFormat,
+  sectionBytes,
+  type WideHead,
+} from "./kv-format.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import { type PolicySpec, parsePolicy } from "./policy.ts";
 
@@ -56,6 +64,8 @@ export interface CacheConfig {
   readonly sections: number;
   /** Keys in planes: thousandths of the least probability that is not flat; else 0. */
   readonly flat: number;
+  /** KV heads that keep 8 bits where others have fewer. */
+  readonly wideHeads: readonly WideHead[];
   /** What chooses the slots that stay at a prompt's end. */
   readonly policy?: PolicySpec | undefined;
 }
@@ -79,16 +89,17 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
   // The best of those measured (docs/kv-cache.md); a policy's slots leave their pages, and it may look at keys as they are.
   const usual = policy === undefined ? "channels" : "";
   const format = resolveFormat(parseKvFormat(options.kvFormat ?? usual), baseForm, valueForm);
-  const { keyForm, sections, flat } = format;
+  const { keyForm, sections, flat, wideHeads } = format;
   const rotateKeys = options.kvRotation ?? (keyForm > (policy === undefined ? KvForm.F32 : KvForm.Q8) || flat > 0);
   if (typeof rotateKeys !== "boolean") {
     throw new ThimbleError("invalid_option", "kvRotation must be true or false", { name: "kvRotation" });
   }
-  if (policy !== undefined && (sections !== 0 || hasChannels(keyForm))) {
-    const message = "kvFormat has what belongs to a whole page; a policy moves slots one by one from page to page";
+  if (policy !== undefined && (sections !== 0 || wideHeads.length > 0 || hasChannels(keyForm))) {
+    const message =
+      "kvFormat has what belongs to a page or head as a whole; a policy moves slots one by one from page to page";
     throw new ThimbleError("invalid_option", message, { name: "kvFormat" });
   }
-  const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, sections, flat, policy };
+  const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, sections, flat, wideHeads, policy };
   return agesTwice(config) ? config : { ...config, recentPages: 0, sinkPages: 0 };
 }
 

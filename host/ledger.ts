@@ -66,9 +66,9 @@ export class Ledger {
     return merge(dated);
   }
 
-  /** The session went back to `length` computed tokens: what was evicted later is there again, or will be. */
-  truncate(length: number): void {
-    while (this.#dated.length > 0 && this.#dated.at(-1)!.at > length) this.#dated.pop();
+  /** Nothing is computed any more, and nothing forgotten. */
+  clear(): void {
+    this.#dated.length = 0;
   }
 
   copy(): Ledger {

@@ -34,7 +34,7 @@ export function elementsWithin(room: number, bytes: number): number {
 export function limitMemory(
   runtime: Runtime,
   limit: MemoryLimit,
-  { session, page }: Pick<MemoryPlan, "session" | "page">,
+  { session, page, widePage }: Pick<MemoryPlan, "session" | "page" | "widePage">,
 ): LimitedRuntime {
   const { exports } = runtime;
   const room = (): number => limit.bytes - (exports.arenaBytes() >>> 0);
@@ -53,9 +53,10 @@ export function limitMemory(
       exports.sessionClose(address);
       free += 1;
     },
-    poolReserve(nFree) {
-      const missing = nFree - exports.poolFreePages();
-      return missing > 0 && regionBytes(missing * page) > room() ? 0 : exports.poolReserve(nFree);
+    poolReserve(nFree, isWide = false) {
+      const missing = nFree - exports.poolFreePages(isWide);
+      const bytes = missing * (isWide ? widePage : page);
+      return missing > 0 && regionBytes(bytes) > room() ? 0 : exports.poolReserve(nFree, isWide);
     },
   };
   return { runtime: { ...runtime, exports: Object.assign(Object.create(exports), limited) }, room };

@@ -114,7 +114,7 @@ export class Model implements AsyncDisposable {
       budget,
       plan,
       peakBytes: this.engine.runtime.memoryBytes(),
-      pageBytes: exports.poolPages() * plan.page,
+      pageBytes: exports.poolPages() * plan.page + exports.poolPages(true) * plan.widePage,
       headerMs,
       weightsMs,
     };

@@ -14,6 +14,7 @@ import { type ByteSize, parseByteSize } from "./byte-size.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
 import { type CacheOptions, cacheConfig, formNames, type KvFormName } from "./kv-cache.ts";
+import { checkHeads } from "./kv-format.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { ActivationMode } from "./weight-form.ts";
@@ -199,6 +200,7 @@ function readOptions({ config }: Architecture, options: PlanOptions): ResolvedOp
     sessions: checkInteger("sessions", options.sessions ?? 1, 1, MOST_SESSIONS),
     cache: cacheConfig(options, activations === "f32" ? "f32" : "q8"),
   };
+  checkHeads(sizes.cache.wideHeads, config.nLayers, config.nKvHeads);
   if (options.budget === undefined) return { activations, sizes, limit: undefined };
   const budget = parseByteSize("budget", options.budget);
   return { activations, sizes, limit: { budget, bytes: limitBytes(budget) } };

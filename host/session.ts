@@ -157,13 +157,13 @@ export class Session extends EventTarget implements AsyncDisposable {
   }
 
   get stats(): SessionStats {
-    const { engine, stats } = this.model;
+    const { engine } = this.model;
     const evicted = this.#session.ledger.totals;
     return {
       tokens: this.#tokens.length,
       ...this.#totals,
       cachedTokens: this.#session.cachedTokens,
-      cacheBytes: this.#session.pages * stats.plan.page,
+      cacheBytes: this.#session.cacheBytes,
       contextLength: engine.sizes.contextLength,
       evictedTokens: evicted.tokens,
       evictedBytes: evicted.bytes,
@@ -232,9 +232,9 @@ export class Session extends EventTarget implements AsyncDisposable {
    */
   trim(level: "half" | "all" = "all"): number {
     this.#checkIdle();
-    const before = this.#session.pages;
+    const before = this.#session.cacheBytes;
     this.#session.trim(checkChoice("level", level, ["half", "all"]) === "all" ? 0 : this.#session.cachedTokens >> 1);
-    return (before - this.#session.pages) * this.model.stats.plan.page;
+    return before - this.#session.cacheBytes;
   }
 
   /** Frees the session's pages; they are zeroed before anyone else gets them. */

@@ -10,6 +10,7 @@ import type { ForgettingState } from "./capsule/state.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { type EvictionRule, evictedSpans, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
+import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
@@ -183,9 +184,13 @@ export class TokenSession {
     this.#pins = [];
   }
 
-  /** Pages the cache holds. */
-  get pages(): number {
-    return this.#closed ? 0 : this.#engine.runtime.exports.sessionPages(this.#address);
+  /** Bytes of the pages of the pool that the cache holds. */
+  get cacheBytes(): number {
+    if (this.#closed) return 0;
+    const { config, runtime, sizes } = this.#engine;
+    const { aged, recent } = pageSizes(sizes.cache, config);
+    const { sessionPages } = runtime.exports;
+    return sessionPages(this.#address) * aged + sessionPages(this.#address, true) * recent;
   }
 
   /**
@@ -218,13 +223,15 @@ export class TokenSession {
     const { maxRows } = this.#engine.sizes;
     const completionIds: number[] = [...(paused?.completionIds ?? [])];
     const given = [...ids, ...completionIds];
-    this.#borrow(given);
+    this.#borrow(given, rule);
     let reused = Math.min(commonPrefix(this.#cached, given), given.length - 1);
     let finishReason: FinishReason = "length";
     let overflow: "context" | "budget" | undefined;
     if (rule.overflow !== "evict") this.#checkRoom(given.length, reused);
+    else if (this.#closedPages() > rule.maxPages) reused = this.#truncate(0); // grown in turns that do not evict
     setEviction(this.#engine, this.#address, rule, this.#pins);
     let isComplete = false;
+    let spans = 0;
     this.#busy = true;
     this.#paused = undefined;
     const start = this.#host.now();
@@ -238,6 +245,7 @@ export class TokenSession {
     const isOver = (): boolean => this.#host.now() - start >= cpuMs;
     try {
       reused = this.#truncate(reused);
+      spans = this.#ledger.dated.length;
       if (paused === undefined) this.#engine.runtime.exports.sessionMark(this.#address);
       const history = [...given];
       // Logits are sampled before the next pause: another session may use the engine then.
@@ -298,19 +306,34 @@ export class TokenSession {
     } finally {
       this.#busy = false;
       // What the turn put into the cache goes; what it cut away is computed again when it is needed.
-      if (!isComplete && !this.#closed) this.#truncate(reused);
+      // What it made the session forget is there again once all is computed again.
+      if (!isComplete && !this.#closed) this.#truncate(this.#ledger.dated.length > spans ? 0 : reused);
     }
   }
 
-  /** Tokens of `ids` that the cache could go on from; 0 where that is not for others: a turn is under way, or tokens went. */
+  /**
+   * Tokens of `ids` that the cache could go on from; 0 where that is not for others: a turn is under way, tokens went, or
+   * pages were packed at a prompt's end.
+   */
   shareable(ids: readonly number[]): number {
-    if (this.#closed || this.#busy || this.#ledger.totals.tokens > 0) return 0;
+    if (this.#closed || this.#busy || this.#promptRule !== undefined || this.#ledger.totals.tokens > 0) return 0;
     return commonPrefix(this.#cached, ids);
   }
 
-  /** Goes on from another session's pages where that has computed more of `ids`; there may be no memory for it. */
-  #borrow(ids: readonly number[]): void {
+  /**
+   * Goes on from another session's pages where that has computed more of `ids`; there may be no memory for it. No more than
+   * it would have come to itself without forgetting, and of a prompt whose last queries choose what stays, none of these: it
+   * gives the tokens it would give alone.
+   */
+  #borrow(ids: readonly number[], { overflow, maxPages }: EvictionRule): void {
+    if (this.#promptRule !== undefined && this.#cached.length > 0) return;
     const own = commonPrefix(this.#cached, ids);
+    const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
+    const most = Math.min(
+      ids.length - Math.max(1, observed),
+      overflow === "evict" ? maxPages * Size.PAGE_SLOTS - 1 : Number.POSITIVE_INFINITY,
+    );
+    if (most <= own) return;
     const donor = this.donorOf?.(ids, own);
     if (donor === undefined) return;
     const { exports } = this.#engine.runtime;
@@ -320,7 +343,7 @@ export class TokenSession {
     } catch {
       return;
     }
-    const length = exports.sessionTruncate(copy, Math.min(donor.shareable(ids), ids.length - 1));
+    const length = exports.sessionTruncate(copy, Math.min(donor.shareable(ids), most));
     const isMore = length > own;
     exports.sessionClose(isMore ? this.#address : copy);
     if (!isMore) return;
@@ -391,8 +414,16 @@ export class TokenSession {
   /** The length it could go back to: layers with a sliding window may have to start again. */
   #truncate(length: number): number {
     this.#cached.length = this.#engine.runtime.exports.sessionTruncate(this.#address, length);
-    this.#ledger.truncate(this.#cached.length);
+    // A page that has gone comes back only when all is computed again: where less is dropped, it was before what is dropped.
+    if (this.#cached.length === 0) this.#ledger.clear();
     return this.#cached.length;
+  }
+
+  /** Full pages of the head that has most, of those that can forget. */
+  #closedPages(): number {
+    const { config, runtime } = this.#engine;
+    const canForget = config.layers.some(({ window }) => window === 0);
+    return canForget ? Math.floor(runtime.exports.sessionSlots(this.#address) / Size.PAGE_SLOTS) : 0;
   }
 
   /** Appends tokens to the cache; with `wantLogits`, output 0 has the logits of the last one. */

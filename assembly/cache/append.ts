@@ -53,11 +53,18 @@ export function fixedPage(e: Engine, head: HeadView, index: u32): usize {
   return head.fixed + <usize>place * e.recentBytes;
 }
 
-/** A page of the pool in the cache's form, made from `from`. */
-function aged(e: Engine, from: usize): usize {
-  const page = poolTake();
+/** A part's form once it has aged. */
+// @ts-ignore: decorator
+@inline
+export function agedForm(head: HeadView, form: KvForm): KvForm {
+  return head.wide != 0 ? recentForm(form) : form;
+}
+
+/** A page of the pool in the head's form, made from `from`. */
+function aged(e: Engine, head: HeadView, from: usize): usize {
+  const page = poolTake(head.wide != 0);
   if (page == 0) unreachable(); // address 0 is the engine's: a trap is better than a page written there
-  convertPage(e, page, e.keyForm, e.valueForm, from);
+  convertPage(e, page, agedForm(head, e.keyForm), agedForm(head, e.valueForm), from);
   return page;
 }
 
@@ -68,12 +75,12 @@ export function closeFull(head: HeadView): void {
   const last = head.length / Size.PAGE_SLOTS - 1;
   const first = head.base / Size.PAGE_SLOTS;
   if (!agesTwice(e)) {
-    setPage(head, last - first, aged(e, head.open));
+    setPage(head, last - first, aged(e, head, head.open));
     return;
   }
   const page = fixedPage(e, head, last);
   if (last >= e.sinkPages + e.recentPages && last - e.recentPages >= first) {
-    setPage(head, last - e.recentPages - first, aged(e, page)); // the page whose place it takes
+    setPage(head, last - e.recentPages - first, aged(e, head, page)); // the page whose place it takes
   }
   convertPage(e, page, recentForm(e.keyForm), recentForm(e.valueForm), head.open);
   setPage(head, last - first, page);

@@ -7,7 +7,8 @@
  *   after:  | sinks | aged ... | recent |             length = 32 * pages
  *
  * Codes move as they are between pages of one form; what was f32 becomes 8 bits on its way to fewer. A head's own pages are
- * copied to its journal first, since they are written while they are read: the mark before is gone.
+ * copied to its journal first, since they are written while they are read. The mark before is gone: slots are others now, even
+ * where they are as many.
  */
 import { Engine, HeadView, Session } from "../memory/records";
 import { KvForm, Part, Size } from "../memory/status";
@@ -53,7 +54,7 @@ function emptyPage(e: Engine, head: HeadView, index: u32, pages: u32): usize {
     setForms(page, recentForm(e.keyForm), recentForm(e.valueForm));
     return page;
   }
-  const page = poolTake();
+  const page = poolTake(false);
   if (page == 0) unreachable();
   setForms(page, e.keyForm, e.valueForm);
   return page;
@@ -86,8 +87,8 @@ export function compactHead(e: Engine, session: Session, head: HeadView, index: 
     const copy = session.journal + e.nHeadViews * offsetof<HeadView>() + index * own;
     memory.copy(copy, head.open, own);
     moved = copy - head.open;
-    session.marked = NO_MARK;
   }
+  session.marked = NO_MARK;
   const sources = head.nPages;
   let to: usize = 0;
   let used: u32 = Size.PAGE_SLOTS;

@@ -23,9 +23,9 @@ import { mostPages, pagesFor } from "./window";
 export const MAX_PINS: u32 = 32;
 const RECORD_BYTES: usize = 16;
 
-/** Bytes of a session's pins and of its log: each head closes a page every 32 rows at most. */
+/** Bytes of a session's pins and of its log: each head closes a page every 32 rows at most, and may evict one ahead of them. */
 export function evictorBytes(e: Engine): u64 {
-  return (MAX_PINS << 3) + <u64>(e.maxRows / Size.PAGE_SLOTS + 1) * e.nHeadViews * RECORD_BYTES;
+  return (MAX_PINS << 3) + <u64>(e.maxRows / Size.PAGE_SLOTS + 2) * e.nHeadViews * RECORD_BYTES;
 }
 
 /** Whether a page touches a pinned range. */
@@ -62,7 +62,22 @@ function logPage(e: Engine, session: Session, index: u32, page: usize): void {
 /** When the open page is full, before it ages: evicts one where the head would otherwise have no place for the next. */
 export function evictFull(session: Session, head: HeadView): void {
   if (session.maxPages == 0 || head.window != 0 || head.nPages < session.maxPages) return;
-  if (head.length % Size.PAGE_SLOTS != 0) return;
+  if (head.length % Size.PAGE_SLOTS == 0) evictOldest(session, head);
+}
+
+/**
+ * Before rows are appended: evicts one where closed pages alone are as many as the head may hold, and the next would have no
+ * place: after a turn that stopped at the end of the context, or where what stays of a prompt fills the context.
+ */
+export function evictAhead(session: Session): void {
+  if (session.maxPages == 0) return;
+  for (let i: u32 = 0; i < engine().nHeadViews; ++i) {
+    const head = headOf(session, i);
+    if (head.window == 0 && head.length / Size.PAGE_SLOTS >= session.maxPages) evictOldest(session, head);
+  }
+}
+
+function evictOldest(session: Session, head: HeadView): void {
   const index = oldest(session, head);
   const at = head.pages + (<usize>index << 2);
   const page: usize = load<u32>(at);
@@ -75,12 +90,18 @@ export function evictFull(session: Session, head: HeadView): void {
   head.removed += 1;
 }
 
-/** Pages that pins hold at most. */
+/**
+ * Pages that pins hold at most. Pages that were compacted may begin anywhere: a pin of n tokens touches the page of its first,
+ * that of its last, the whole pages between and one that ends early.
+ */
 function pinnedPages(session: Session): u32 {
+  const isPacked = engine().slotPositions != 0;
   let pages: u32 = 0;
   for (let i: u32 = 0; i < session.nPins; ++i) {
     const pin = session.pins + (i << 3);
-    pages += (load<u32>(pin, 4) - 1) / Size.PAGE_SLOTS - load<u32>(pin) / Size.PAGE_SLOTS + 1;
+    const tokens = load<u32>(pin, 4) - load<u32>(pin);
+    if (isPacked) pages += tokens < 3 ? tokens : 3 + (tokens - 3) / Size.PAGE_SLOTS;
+    else pages += (load<u32>(pin, 4) - 1) / Size.PAGE_SLOTS - load<u32>(pin) / Size.PAGE_SLOTS + 1;
   }
   return pages;
 }
@@ -92,8 +113,8 @@ function hasRoom(session: Session): bool {
 
 /**
  * From here on the session holds `maxPages` pages a head at most, and evicts; 0: it ends at its capacity again.
- * BAD_ARGUMENT where sinks, pins and window leave nothing to evict, where they are fewer than the pages kept at 8 bits, or
- * where layers have what eviction cannot serve: groups by key norms, or windows that are longer than the context.
+ * BAD_ARGUMENT where sinks, pins and window leave nothing to evict, where they are fewer than the pages kept at 8 bits, where
+ * more pages than these are full already, or where layers have what eviction cannot serve: groups by key norms, or windows that are longer than the context.
  */
 export function sessionEvict(address: usize, maxPages: u32, sinkPages: u32, windowPages: u32): Status {
   const e = engine();
@@ -103,7 +124,7 @@ export function sessionEvict(address: usize, maxPages: u32, sinkPages: u32, wind
     if (e.options & Option.KEY_DRIVEN) return Status.BAD_ARGUMENT;
     for (let i: u32 = 0; i < e.nHeadViews; ++i) {
       const head = headOf(session, i);
-      if (head.window == 0 ? head.nPages > maxPages : mostPages(0x7fffffff, head.window) > pagesFor(e.contextLength)) return Status.BAD_ARGUMENT;
+      if (head.window == 0 ? head.length / Size.PAGE_SLOTS > maxPages : mostPages(0x7fffffff, head.window) > pagesFor(e.contextLength)) return Status.BAD_ARGUMENT;
     }
   }
   const before = session.maxPages;

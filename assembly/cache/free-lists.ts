@@ -1,11 +1,11 @@
 /**
- * Where the two free lists begin, for the audit of test/cache/audit.ts, which walks them from outside; in the `test` build
+ * Where the free lists begin, for the audit of test/cache/audit.ts, which walks them from outside; in the `test` build
  * only. A free page's first word is the address of the next one, a free region's is in `Session.nextFree`; 0 ends both.
  */
 import { engine } from "../memory/records";
 
-export function firstFreePage(): usize {
-  return engine().freePages;
+export function firstFreePage(isWide: bool): usize {
+  return isWide ? engine().wideFree : engine().freePages;
 }
 
 export function firstFreeSession(): usize {

@@ -9,7 +9,7 @@
  */
 import { AttendTask, Engine, engine, HeadView, Session } from "../memory/records";
 import { Option, Size, Status } from "../memory/status";
-import { agesTwice, fixedPage, recentForm, setPage } from "./append";
+import { agedForm, agesTwice, fixedPage, recentForm, setPage } from "./append";
 import { headOf, pooledPages } from "./heads";
 import {
   firstPosition, isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, setForms, valueFormOf, valueOffset, writeSlot,
@@ -123,8 +123,8 @@ function adoptPage(e: Engine, head: HeadView, index: u32, closed: u32): void {
     page = fixedPage(e, head, index);
     setForms(page, recentForm(e.keyForm), recentForm(e.valueForm));
   } else {
-    page = poolTake();
-    setForms(page, e.keyForm, e.valueForm);
+    page = poolTake(head.wide != 0);
+    setForms(page, agedForm(head, e.keyForm), agedForm(head, e.valueForm));
   }
   setFirstPosition(page, index * Size.PAGE_SLOTS);
   setPage(head, head.nPages, page);
@@ -150,7 +150,7 @@ export function headAdopt(address: usize, index: u32, base: u32, length: u32, ke
   if (!(closedSquares <= keySquares) || !(keySquares < Infinity)) return Status.BAD_ARGUMENT;
   head.base = base;
   const isPossible = canTruncate(head, length) && pagesFor(length) - first <= mostPages(length, head.window);
-  if (!isPossible || pooledPages(e, length, base) > e.nFreePages) {
+  if (!isPossible || pooledPages(e, length, base) > (head.wide != 0 ? e.nWideFree : e.nFreePages)) {
     head.base = 0;
     return isPossible ? Status.NO_PAGE : Status.BAD_ARGUMENT;
   }

@@ -20,6 +20,7 @@ import { convertPage } from "./convert";
 import { headOf, ownBytes } from "./heads";
 import { measureKeys, measureOpen } from "./key-squares";
 import { pageRelease } from "./pool";
+import { hasPositions } from "./slots";
 import { canTruncate } from "./window";
 
 /** `Session.marked` without a mark. */
@@ -97,7 +98,8 @@ function cut(e: Engine, head: HeadView, length: u32): void {
   head.length = length;
 }
 
-function empty(e: Engine, session: Session): void {
+/** Gives all pages back, whatever a session says it holds: one that was built half may not say. */
+export function empty(e: Engine, session: Session): void {
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const head = headOf(session, i);
     releaseFrom(head, head.base / Size.PAGE_SLOTS);
@@ -111,9 +113,18 @@ function empty(e: Engine, session: Session): void {
   session.nextPosition = 0;
 }
 
-/** Whether a head has given up pages that its sequence cannot do without. */
+/** Whether pages of a head were packed: empty slots can make up for tokens that went, so that `lead` is 0 again. */
+function isPacked(head: HeadView): bool {
+  for (let p: u32 = 0; p < head.nPages; ++p) if (hasPositions(load<u32>(head.pages + (<usize>p << 2)))) return true;
+  return false;
+}
+
+/** Whether a head has given up tokens that its sequence cannot do without, or has them in other slots. */
 function headsEvicted(e: Engine, session: Session): bool {
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) if (headOf(session, i).lead != 0) return true;
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    const head = headOf(session, i);
+    if (head.lead != 0 || (e.slotPositions != 0 && isPacked(head))) return true;
+  }
   return false;
 }
 

@@ -5,7 +5,7 @@ import { KvForm, Size } from "../memory/status";
 import { setPage } from "./append";
 import { evictorBytes, MAX_PINS } from "./evict";
 import { headOf, ownBytes, pooledPages } from "./heads";
-import { journalBytes, NO_MARK, sessionTruncate } from "./journal";
+import { empty, journalBytes, NO_MARK } from "./journal";
 import { setForms } from "./page";
 import { pageShare } from "./pool";
 import { mostClosed, mostPages } from "./window";
@@ -64,6 +64,7 @@ export function sessionOpen(): usize {
       head.nPages = 0;
       head.pages = table;
       head.window = layer.window;
+      head.wide = <u32>(e.wideBytes != 0 && ((layer.wideHeads >> h) & 1) != 0);
       head.open = own;
       head.fixed = own + e.openBytes;
       head.keySquares = 0;
@@ -81,8 +82,8 @@ export function sessionOpen(): usize {
 /** Gives the session's pages and its region back, zeroed. */
 export function sessionClose(address: usize): void {
   const e = engine();
-  sessionTruncate(address, 0);
   const session = changetype<Session>(address);
+  empty(e, session);
   memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>(journalBytes(e) + evictorBytes(e)));
   session.nextFree = e.freeSessions;
   e.freeSessions = address;
@@ -167,23 +168,26 @@ function pagesNeeded(e: Engine, session: Session, head: HeadView, nTokens: u32):
   return (most > held ? most - held : 0) + min<u32>(nTokens / Size.PAGE_SLOTS + 1, sharedPages(head));
 }
 
-/** Pages that `nTokens` more tokens can need beyond those the session holds. */
-export function sessionPagesNeeded(address: usize, nTokens: u32): u32 {
+/** Pages, or wide pages, that `nTokens` more tokens can need beyond those the session holds. */
+export function sessionPagesNeeded(address: usize, nTokens: u32, isWide: bool): u32 {
   const e = engine();
   const session = changetype<Session>(address);
   let needed: u32 = 0;
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) needed += pagesNeeded(e, session, headOf(session, i), nTokens);
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
+    const head = headOf(session, i);
+    if ((head.wide != 0) == isWide) needed += pagesNeeded(e, session, head, nTokens);
+  }
   return needed;
 }
 
-/** Pages of the pool that a session refers to, shared ones included. */
-export function sessionPages(address: usize): u32 {
+/** Pages of the pool, or wide pages, that a session refers to, shared ones included. */
+export function sessionPages(address: usize, isWide: bool): u32 {
   const e = engine();
   const session = changetype<Session>(address);
   let pages: u32 = 0;
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const head = headOf(session, i);
-    pages += pooledPages(e, head.length, head.base);
+    if ((head.wide != 0) == isWide) pages += pooledPages(e, head.length, head.base);
   }
   return pages;
 }

@@ -62,6 +62,8 @@ export class Layer {
   mixer: u32;
   /** State of a recurrent mixer, or 0. */
   recurrentState: usize;
+  /** KV heads that keep 8 bits for good, a bit each. */
+  wideHeads: u64;
 }
 
 /** Rotation frequencies and the angles of the rows under way; see kernels/rope-frequencies.ts. */
@@ -110,7 +112,8 @@ export class HeadView {
   closedSquares: f64;
   /** Pages evicted so far: the ring of recent pages counts them. */
   removed: u32;
-  spare: u32;
+  /** 1: pages that have aged stay at 8 bits. */
+  wide: u32;
 }
 
 /** A sequence of tokens with its cache. */
@@ -299,6 +302,11 @@ export class Engine {
   nFreePages: u32;
   nPages: u32;
   pageBytes: u32;
+  /** The same for pages of heads that keep 8 bits; 0 bytes where there are none. */
+  wideFree: usize;
+  nWideFree: u32;
+  nWidePages: u32;
+  wideBytes: u32;
   /** Bytes of an open page, and of a sink or recent one. */
   openBytes: u32;
   recentBytes: u32;

@@ -198,6 +198,8 @@ export const enum LayerField {
   WINDOW = 0,
   /** RoPE table of the layer; -1: none (NoPE). */
   ROPE = 1,
+  /** KV heads that keep 8 bits for good, a bit each; see cache/pool.ts. */
+  WIDE_HEADS = 2,
 }
 
 /** Fields of a RoPE table. */

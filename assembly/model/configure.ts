@@ -119,6 +119,7 @@ export function setLayer(index: u32, field: LayerField, value: f64): Status {
   if (index >= e.nLayers) return Status.BAD_ARGUMENT;
   const layer = layerAt(e, index);
   if (field == LayerField.WINDOW) layer.window = <u32>value;
+  else if (field == LayerField.WIDE_HEADS) layer.wideHeads = <u64>value;
   else if (field == LayerField.ROPE && value < <f64>e.nRopes) layer.rope = value < 0 ? 0 : changetype<usize>(ropeAt(e, <u32>value));
   else return Status.BAD_ARGUMENT;
   return Status.OK;

@@ -3,6 +3,7 @@
  * prefill, several sessions at once, perplexity: rows say what they are and what they want. What families do differently
  * is data: factors of 1, vectors that are not there, options of a layer. Nothing allocates here.
  */
+import { evictAhead } from "../cache/evict";
 import { headOf } from "../cache/heads";
 import { MAX_POSITION, sessionPagesNeeded, slotsOf } from "../cache/session";
 import { addScaled } from "../kernels/add";
@@ -18,15 +19,20 @@ import { linearAt, smallScratch } from "./layout";
 import { linear, linearFrom, newInput } from "./linear";
 import { norm } from "./norm";
 
-/** Pages that the rows of this call can need; `pending` of every session is 0 afterwards. */
-function pagesOfRows(e: Engine, nRows: u32): u64 {
+/** Whether the pool has the pages that the rows of this call can need; `pending` of every session is 0 afterwards. */
+function hasPages(e: Engine, nRows: u32): bool {
   let pages: u64 = 0;
+  let wide: u64 = 0;
   for (let r: u32 = 0; r < nRows; ++r) {
-    const session = changetype<Session>(rowAt(e, r).session);
-    if (session.pending != 0) pages += sessionPagesNeeded(changetype<usize>(session), session.pending);
+    const address = rowAt(e, r).session;
+    const session = changetype<Session>(address);
+    if (session.pending != 0) {
+      pages += sessionPagesNeeded(address, session.pending, false);
+      wide += sessionPagesNeeded(address, session.pending, true);
+    }
     session.pending = 0;
   }
-  return pages;
+  return pages <= e.nFreePages && wide <= e.nWideFree;
 }
 
 /** Slots of the open page in use; heads are in step but for those of windows, which go row by row. */
@@ -61,7 +67,7 @@ function admit(e: Engine, nRows: u32): Status {
     row.slot = slot % Size.PAGE_SLOTS;
     session.pending += 1;
   }
-  return status == Status.OK && pagesOfRows(e, nRows) > e.nFreePages ? Status.NO_PAGE : status;
+  return status == Status.OK && !hasPages(e, nRows) ? Status.NO_PAGE : status;
 }
 
 /** Inputs of the first layer and the rotation angles of every row. */
@@ -143,6 +149,7 @@ export function forward(nRows: u32): Status {
   const e = engine();
   const status = admit(e, nRows);
   if (status != Status.OK) return status;
+  for (let r: u32 = 0; r < nRows; ++r) evictAhead(changetype<Session>(rowAt(e, r).session));
   embed(e, nRows);
   for (let i: u32 = 0; i < e.nLayers; ++i) runLayer(e, layerAt(e, i), nRows);
   finish(e, nRows);

@@ -183,6 +183,9 @@ export function layoutRunState(stagingBytes: u32): Status {
   e.pageBytes = pageBytes(e, e.keyForm, e.valueForm);
   e.openBytes = pageBytes(e, KvForm.F32, KvForm.F32);
   e.recentBytes = pageBytes(e, recentForm(e.keyForm), recentForm(e.valueForm));
+  let wide: u64 = 0;
+  for (let i: u32 = 0; i < e.nLayers; ++i) wide |= layerAt(e, i).wideHeads;
+  e.wideBytes = wide != 0 && agesTwice(e) ? e.recentBytes : 0;
   if (!agesTwice(e)) {
     e.recentPages = 0;
     e.sinkPages = 0;

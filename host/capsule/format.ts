@@ -56,7 +56,8 @@ const AT = {
   relative: 76,
   sections: 80,
   flat: 84,
-  unused: 88,
+  wideHeads: 88,
+  unused: 92,
   model: 96,
   tokenizer: 128,
   base: 160,
@@ -86,6 +87,8 @@ export interface CapsuleHeader {
   readonly kind: CapsuleKind;
   /** The model has an eviction policy: pages then have positions. */
   readonly hasPolicy: boolean;
+  /** Digest of the list of heads that keep 8 bits (wideDigest), 0 for none; `cache` has no list where it is read. */
+  readonly wideHeads: number;
   /** Queries see cache-relative positions: the session evicts past its context. */
   readonly isRelative: boolean;
   /** Capsules that are the session together: this one, the one it continues, and so on to a full one; 1 is a full one. */
@@ -128,6 +131,7 @@ export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
   view.setUint32(AT.rotateKeys, rotateKeys ? 1 : 0, true);
   view.setUint32(AT.sections, sections, true);
   view.setUint32(AT.flat, flat, true);
+  view.setUint32(AT.wideHeads, header.wideHeads, true);
   view.setUint32(AT.kind, KINDS.indexOf(header.kind), true);
   view.setUint32(AT.links, header.links, true);
   view.setUint32(AT.policy, header.hasPolicy ? 1 : 0, true);
@@ -196,6 +200,7 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
       rotateKeys: u32(AT.rotateKeys) === 1,
       sections: u32(AT.sections),
       flat: u32(AT.flat),
+      wideHeads: [],
     },
     activations: u32(AT.activations),
     position: u32(AT.position),
@@ -203,6 +208,7 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     stateBytes: u32(AT.stateBytes),
     kind,
     hasPolicy: u32(AT.policy) === 1,
+    wideHeads: u32(AT.wideHeads),
     isRelative: u32(AT.relative) === 1,
     links,
     model: bytes.slice(AT.model, AT.tokenizer),

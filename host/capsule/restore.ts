@@ -9,6 +9,7 @@
 import { Size, Status } from "../../assembly/memory/status.ts";
 import type { Engine } from "../engine.ts";
 import type { ThimbleError } from "../errors.ts";
+import { wideDigest } from "../kv-format.ts";
 import type { Platform } from "../platform.ts";
 import { MAX_POSITION, TokenSession } from "../token-session.ts";
 import type { CapsuleSource } from "./byte-reader.ts";
@@ -99,10 +100,14 @@ async function checkHeader(model: CapsuleModel, header: CapsuleHeader, kind: Cap
     const advice = header.hasPolicy ? "with a policy; load it with one" : "without a policy; load it without";
     throw mismatch("cache", `the capsule was made with a model that was loaded ${advice}, or make the capsule again`);
   }
-  const [theirs, ours] = [describeCache(header.cache), describeCache(sizes.cache)];
+  const [theirs, ours] = [describeCache(header.cache), describeCache({ ...sizes.cache, wideHeads: [] })];
   if (theirs !== ours) {
     const advice = "load it with these, or make the capsule again";
     throw mismatch("cache", `the capsule needs a model with { ${theirs} }, this one has { ${ours} }; ${advice}`);
+  }
+  if (header.wideHeads !== wideDigest(sizes.cache.wideHeads)) {
+    const message = "the capsule was made with other heads of kvFormat at 8 bits; load the model with the same ones";
+    throw mismatch("cache", `${message}, or make the capsule again`);
   }
   if (header.stateBytes > MAX_STATE_BYTES) throw malformed("its messages are too long");
   // The last token of a full context has no place in the cache any more.
@@ -224,11 +229,11 @@ async function readRecords(filling: Filling, { body }: Link, isNewest: boolean):
 }
 
 /** Positions go up from slot to slot, from each head's first to the session's last. @throws ThimbleError capsule_malformed */
-function checkPositions({ runtime: { exports } }: Engine, session: number, length: number): void {
+function checkPositions({ runtime: { exports }, sizes }: Engine, session: number, length: number): void {
   for (let head = 0; head < exports.imageHeads(); ++head) {
     const slots = exports.headSlots(session, head);
     const base = exports.headBase(session, head);
-    const hasForgotten = base + slots !== length;
+    const hasForgotten = base + slots !== length || sizes.cache.policy !== undefined; // empty slots may make up for it
     let last = base - 1;
     for (let slot = 0; slot < slots; ++slot) {
       const position = exports.slotPosition(session, head, slot);

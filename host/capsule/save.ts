@@ -6,6 +6,7 @@
 import { Size } from "../../assembly/memory/status.ts";
 import type { Engine } from "../engine.ts";
 import { ThimbleError } from "../errors.ts";
+import { wideDigest } from "../kv-format.ts";
 import type { HeldSession, TokenSession } from "../token-session.ts";
 import { sealChunks } from "./chunks.ts";
 import { type CapsuleModel, digestsOf } from "./digest.ts";
@@ -98,6 +99,7 @@ async function* write(writing: Writing): AsyncGenerator<Uint8Array, void> {
     kind,
     isRelative: Boolean(model.engine.runtime.exports.isRelative(held.address)),
     hasPolicy: model.engine.sizes.cache.policy !== undefined,
+    wideHeads: wideDigest(model.engine.sizes.cache.wideHeads),
     links,
     ...(await digestsOf(model)),
     base: base?.id ?? new Uint8Array(HASH_BYTES),

@@ -2,9 +2,10 @@
  * The books of an engine, checked from outside by reading its memory: what the free lists and the page tables of all open
  * sessions say must be one account, whatever was done before.
  *
- *   pool   = free pages + distinct pages of the pool that tables name       none is both, none is missing
+ *   pool   = free pages + distinct pages of the pool that tables name       none is both, none is missing; for both sizes
  *   page   : references = tables that name it; a free one has no byte but the link to the next
  *   region : open or free, never both; a free one has no byte in its pages and journal
+ *   head   : slots = tokens + lead; positions of its pages' slots go up, those of a head that has lost none without a hole
  *   memory : within the limit; regions and pages lie in the arena, apart from each other
  *
  * Layouts are those of assembly/memory/records.ts and assembly/cache/page.ts.
@@ -19,7 +20,7 @@ import { HEAD_BYTES, SESSION_BYTES } from "./engine.ts";
 
 /** Exports of the `test` build only. */
 interface FreeLists {
-  firstFreePage(): number;
+  firstFreePage(isWide: boolean): number;
   firstFreeSession(): number;
 }
 
@@ -58,68 +59,135 @@ export function audit(audited: Audited): void {
   const bytes = runtime.memoryBytes();
   if (bytes > limit) throw new Error(`memory has ${bytes} bytes, ${bytes - limit} more than allowed`);
   const memory = new Uint32Array(runtime.exports.memory.buffer);
-  const named = new Map<number, number>();
+  const named = [new Map<number, number>(), new Map<number, number>()] as const;
   for (const session of open) {
-    for (const page of tableOf(audited, memory, session)) named.set(page, (named.get(page) ?? 0) + 1);
+    for (const { page, wide } of tableOf(audited, memory, session)) {
+      named[wide].set(page, (named[wide].get(page) ?? 0) + 1);
+    }
   }
+  const regions = [...open, ...freeRegions(audited, memory)];
+  checkPlaces(audited, [
+    ...regions.map((at) => ({ at, bytes: plan.session - Size.ALIGN })),
+    ...checkPool(audited, memory, named[0], false).map((at) => ({ at, bytes: plan.page })),
+    ...checkPool(audited, memory, named[1], true).map((at) => ({ at, bytes: plan.widePage })),
+  ]);
+}
+
+/** All pages of one size. */
+function checkPool(
+  audited: Audited,
+  memory: Uint32Array,
+  named: ReadonlyMap<number, number>,
+  isWide: boolean,
+): number[] {
   for (const [page, tables] of named) {
     const references = memory[page / 4];
     if (references !== tables)
       throw new Error(`page ${page} counts ${references} references, ${tables} tables name it`);
   }
-  const free = freePages(audited, memory);
+  const free = freePages(audited, memory, isWide);
   const both = free.find((page) => named.has(page));
   if (both !== undefined) throw new Error(`page ${both} is free and in a table`);
-  if (free.length + named.size !== runtime.exports.poolPages()) {
-    const all = runtime.exports.poolPages();
+  const all = audited.engine.runtime.exports.poolPages(isWide);
+  if (free.length + named.size !== all) {
     throw new Error(`${free.length} free pages and ${named.size} in tables are not the pool's ${all}`);
   }
-  const regions = [...open, ...freeRegions(audited, memory)];
-  checkPlaces(audited, [
-    ...regions.map((at) => ({ at, bytes: plan.session - Size.ALIGN })),
-    ...[...free, ...named.keys()].map((at) => ({ at, bytes: plan.page })),
-  ]);
+  return [...free, ...named.keys()];
 }
 
 /** Every page of the pool is free and no region open: what must be left when everything is closed. */
 export function auditEmpty(audited: Audited): void {
   audit(audited);
   const { exports } = audited.engine.runtime;
-  const lost = exports.poolPages() - exports.poolFreePages();
+  const inUse = (isWide: boolean): number => exports.poolPages(isWide) - exports.poolFreePages(isWide);
+  const lost = inUse(false) + inUse(true);
   if (audited.open.size > 0) throw new Error(`${audited.open.size} sessions are still open`);
   if (lost > 0) throw new Error(`${lost} pages are in use and no session is open`);
 }
 
+/** A page of the pool, and 1 where it is of the wide ones. */
+interface PooledPage {
+  readonly page: number;
+  readonly wide: 0 | 1;
+}
+
 /** The pages of the pool that a session's heads name. */
-function tableOf({ engine }: Audited, memory: Uint32Array, session: number): number[] {
+function tableOf({ engine }: Audited, memory: Uint32Array, session: number): PooledPage[] {
   const { config, sizes } = engine;
   const own = ownBytes(sizes.cache, config);
-  const [position, capacity] = memory.subarray(session / 4);
-  if (position! > capacity!) throw new Error(`session ${session} has ${position} tokens of ${capacity}`);
-  const pages: number[] = [];
+  const [position, capacity] = memory.subarray(session / 4) as unknown as [number, number];
+  const pages: PooledPage[] = [];
   for (let i = 0; i < config.nLayers * config.nKvHeads; ++i) {
     const head = (session + SESSION_BYTES + i * HEAD_BYTES) / 4;
-    const [length, base, nPages, table, , firstOwn] = memory.subarray(head) as unknown as number[];
+    const [length, base, nPages, table, window, firstOwn, , lead] = memory.subarray(head) as unknown as number[];
     const held = Math.ceil((length! - base!) / Size.PAGE_SLOTS);
-    if (length !== position || nPages !== held) {
-      throw new Error(`head ${i} has ${nPages} pages for slots ${base} to ${length} of ${position} tokens`);
+    if ((length! - lead!) >>> 0 !== position || nPages !== held) {
+      throw new Error(
+        `head ${i} has ${nPages} pages for slots ${base} to ${length} of ${position} tokens, lead ${lead! | 0}`,
+      );
     }
-    for (const page of memory.subarray(table! / 4, table! / 4 + nPages)) {
-      if (page < firstOwn! || page >= firstOwn! + own) pages.push(page);
+    if (window === 0 && (length! > capacity || base !== 0)) {
+      throw new Error(`head ${i} has slots ${base} to ${length} in a context of ${capacity}`);
+    }
+    const wide = memory[head + WIDE] as 0 | 1;
+    const inTable = memory.subarray(table! / 4, table! / 4 + nPages);
+    for (const page of inTable) {
+      if (page < firstOwn! || page >= firstOwn! + own) pages.push({ page, wide });
       else if (memory[page / 4] !== 0) throw new Error(`head ${i}'s own page ${page} counts references`);
     }
+    checkPositions(
+      engine,
+      memory,
+      { pages: inTable, length: length!, base: base!, position, lead: lead! },
+      `head ${i}`,
+    );
   }
   return pages;
 }
 
-function freePages({ engine, plan }: Audited, memory: Uint32Array): number[] {
+/** A head's pages, and what it says of their slots. */
+interface HeadPages {
+  readonly pages: Uint32Array;
+  readonly length: number;
+  readonly base: number;
+  readonly position: number;
+  readonly lead: number;
+}
+
+/** Positions go up, and none is missing where nothing has gone. */
+function checkPositions({ runtime }: Engine, memory: Uint32Array, head: HeadPages, what: string): void {
+  const { pages, length, base, position, lead } = head;
+  let last = -1;
+  pages.forEach((page, index) => {
+    const slots = Math.min(Size.PAGE_SLOTS, length - base - index * Size.PAGE_SLOTS);
+    const [marks, first] = [memory[page / 4 + 1]!, memory[page / 4 + 3]!];
+    const [empty, hasPositions] = [(marks >>> 16) & 255, marks >>> 24 !== 0];
+    if (lead === 0 && !hasPositions && first !== base + index * Size.PAGE_SLOTS) {
+      throw new Error(`page ${index} of ${what} begins with position ${first}, and nothing has gone`);
+    }
+    const end = page + runtime.exports.pageSize(page);
+    const distances = new Uint16Array(memory.buffer, end - Size.POSITIONS, Size.PAGE_SLOTS);
+    for (let slot = 0; slot < Math.min(slots, Size.PAGE_SLOTS - empty); ++slot) {
+      const at = first + (hasPositions ? distances[slot]! : slot);
+      if (at <= last || at >= position) {
+        throw new Error(
+          `slot ${slot} of page ${index} of ${what} has position ${at} after ${last}, of ${position} tokens`,
+        );
+      }
+      last = at;
+    }
+  });
+}
+
+function freePages({ engine, plan }: Audited, memory: Uint32Array, isWide: boolean): number[] {
   const exports = engine.runtime.exports as EngineExports & FreeLists;
-  const expected = exports.poolFreePages();
+  const expected = exports.poolFreePages(isWide);
+  const bytes = isWide ? plan.widePage : plan.page;
   const pages: number[] = [];
-  for (let page = exports.firstFreePage() >>> 0; page !== 0; page = memory[page / 4]!) {
+  for (let page = exports.firstFreePage(isWide) >>> 0; page !== 0; page = memory[page / 4]!) {
     pages.push(page);
     if (pages.length > expected) throw new Error(`the list of free pages has more than the ${expected} that count`);
-    if (!isZero(memory, page + 4, plan.page - 4)) throw new Error(`the free page ${page} is not zero`);
+    if (!isZero(memory, page + 4, bytes - 4)) throw new Error(`the free page ${page} is not zero`);
   }
   if (pages.length !== expected) throw new Error(`${pages.length} free pages where ${expected} count`);
   return pages;
@@ -139,9 +207,10 @@ function freeRegions({ engine, plan, open }: Audited, memory: Uint32Array): numb
   return regions;
 }
 
-/** Words of Session.nextFree and HeadView.open. */
+/** Words of Session.nextFree, HeadView.open and HeadView.wide. */
 const NEXT_FREE = 4;
 const OPEN = 5;
+const WIDE = 13;
 
 function checkPlaces({ engine }: Audited, places: { readonly at: number; readonly bytes: number }[]): void {
   places.sort((a, b) => a.at - b.at);

@@ -54,6 +54,9 @@ const FORMATS: readonly CacheOptions[] = [
   { keys: "q4", values: "q4", kvFormat: "mean,outliers:8,factors,salient:8", kvGroup: 32 },
   { keys: "q8", values: "q4", kvFormat: "planes:0.1,salient:1" },
   { keys: "q8", values: "q8", kvFormat: "planes:1" },
+  { keys: "q4", values: "q3", kvFormat: "heads:0.0" },
+  { keys: "q3", values: "f32", kvFormat: "heads:0.0/1.0,channels" },
+  { keys: "q8", values: "q8", kvFormat: "heads:1.0" },
   { keys: "q8", values: "f32", kvFormat: "channels" },
 ];
 /** Groups, windows and first tokens of one pair of forms: every combination. */
@@ -87,15 +90,18 @@ async function check(path: string, activations: (typeof ACTIVATIONS)[number], si
   assert.is(exports.arenaBytes() - loaded, plan.session, "a session's region");
   assert.ok(plan.own + plan.journal < plan.session, "own pages and journal are parts of it");
   const pages = exports.sessionPagesNeeded(session, contextLength);
-  assert.is(pages * plan.page, plan.context, "pages of a full context");
+  const widePages = exports.sessionPagesNeeded(session, contextLength, true);
+  assert.is(pages * plan.page + widePages * plan.widePage, plan.context, "pages of a full context");
   // A page comes from the pool when it closes; where it ages twice, only when it is no longer recent.
   const { nLayers, nKvHeads, layers } = model.config;
   const held = agesTwice(cache) ? cache.recentPages + cache.sinkPages : 0;
   assert.is(exports.sessionPagesNeeded(session, 31 + 32 * held), 0, "nothing closes, or all that closes is its own");
   if (32 * (held + 1) <= contextLength && layers.every(({ window }) => window === 0 || window > 32 * (held + 1))) {
     const first = exports.sessionPagesNeeded(session, 32 * (held + 1));
-    assert.is(first, nLayers * nKvHeads, "the first page of every head");
-    assert.is(first * plan.page, 32 * plan.perToken);
+    const wide = exports.sessionPagesNeeded(session, 32 * (held + 1), true);
+    assert.is(wide, agesTwice(cache) ? cache.wideHeads.length : 0, "of heads that keep 8 bits");
+    assert.is(first + wide, nLayers * nKvHeads, "the first page of every head");
+    assert.is(first * plan.page + wide * plan.widePage, 32 * plan.perToken);
   }
   const all = Math.max(0, Math.floor(contextLength / 32) - held) * 32 * plan.perToken;
   const hasWindows = layers.some(({ window }) => window > 0 && window + 94 < contextLength - 32 * held);
@@ -103,12 +109,18 @@ async function check(path: string, activations: (typeof ACTIVATIONS)[number], si
   if (layers.every(({ window }) => window === 0)) assert.is(plan.context, all);
 
   exports.poolReserve(pages);
+  exports.poolReserve(widePages, true);
   const grown = exports.arenaBytes() - loaded - plan.session;
-  assert.is(grown, pages === 0 ? 0 : regionBytes(pages * plan.page), `${pages} pages`);
+  const slabs = [pages * plan.page, widePages * plan.widePage].filter((bytes) => bytes > 0);
+  assert.is(
+    grown,
+    slabs.map(regionBytes).reduce((sum, bytes) => sum + bytes, 0),
+    `${pages} and ${widePages} pages`,
+  );
   const { byteLength } = exports.memory.buffer;
   assert.ok(byteLength - exports.arenaBytes() < 65536, "memory ends in the arena's last 64 KiB");
   assert.ok(byteLength <= plan.total, `${byteLength} bytes of memory, ${plan.total} planned`);
-  assert.ok(plan.total - byteLength <= 2 * 65536 + (contextLength / 32 + 1) * 128, "and not much less");
+  assert.ok(plan.total - byteLength <= 2 * 65536 + 2 * (contextLength / 32 + 1) * 128, "and not much less");
   assert.is(plan.total % 65536, 0);
   await model.close();
 }
@@ -168,8 +180,12 @@ test("the base is the same for all models, and less than planned in every build"
 test("pages ahead of a session are counted in what a context takes", async () => {
   const model = await load(DEFAULT_MODEL, { contextLength: 512, keys: "q4", values: "q4" });
   const cache = cacheConfig({ keys: "q4", values: "q4" });
-  assert.is(cachePages(model.config, cache, 512) * model.stats.plan.page, model.stats.plan.context);
-  assert.is(cachePages(model.config, cache, 127), 0, "window, first and open page hold 127 tokens");
+  assert.is(cachePages(model.config, cache, 512).aged * model.stats.plan.page, model.stats.plan.context);
+  assert.equal(
+    cachePages(model.config, cache, 127),
+    { aged: 0, wide: 0 },
+    "window, first and open page hold 127 tokens",
+  );
 });
 
 test.run();

@@ -17,6 +17,7 @@ const FORMS: Readonly<Record<string, LoadOptions>> = {
   "keys f32, values q4, groups of 32": { keys: "f32", values: "q4", kvGroup: 32 },
   "q4 with sections": { keys: "q4", values: "q4", kvFormat: "mean,outliers:2,factors,salient:1" },
   "q3, keys by channel": { keys: "q3", values: "q3", kvFormat: "channels" },
+  "q3, a head at 8 bits": { keys: "q3", values: "q3", kvWindow: 32, kvFormat: "heads:0.0" },
   "q8 in planes": { keys: "q8", values: "q8", kvFormat: "planes:0.1" },
 };
 const LENGTHS = [0, 1, 31, 32, 33, 100, 200];
@@ -146,6 +147,11 @@ test("another model, tokenizer, form, kind of activations or too small a context
   assert.is(await subjectOf(await load(DEFAULT_MODEL, { contextLength: 256, keys: "q4" })), "capsule_mismatch cache");
   const planes = await load(DEFAULT_MODEL, { contextLength: 256, kvFormat: "planes:0.5" });
   assert.is(await subjectOf(planes), "capsule_mismatch cache");
+  const named = { contextLength: 256, keys: "q4", values: "q4" } as const;
+  const wide = await load(DEFAULT_MODEL, { ...named, kvFormat: "heads:0.0" });
+  const other = await save(wide, await grown(wide, 100));
+  const others = await load(DEFAULT_MODEL, { ...named, kvFormat: "heads:1.0" });
+  assert.is(await code(() => restore(others, other)), "capsule_mismatch", "other heads");
   assert.is(await subjectOf(await load(DEFAULT_MODEL, { contextLength: 99 })), "context_length_exceeded undefined");
   const floats = await load(DEFAULT_MODEL, { contextLength: 256, activations: "f32", keys: "q8", values: "q8" });
   assert.is(await subjectOf(floats), "capsule_mismatch activations");

@@ -220,7 +220,36 @@ test("options: what is wrong is refused by name", () =>
     }
   }));
 
-test("the ledger: neighbours of a turn are one span, turns and numbers of heads are not mixed, going back takes entries away", () => {
+test("a turn that stops with a full context, and one that evicts after it: a page goes first, and no table is written past", () =>
+  withModel(async (model) => {
+    const session = model.session({ overflow: "evict" });
+    const stop = { ...greedy, overflow: "stop", maxTokens: 400 } as const;
+    const { overflow } = await session.complete({ text: story(2) }, stop);
+    assert.equal([overflow, session.stats.cachedTokens, session.ledger.length], ["context", CONTEXT, 0]);
+    await session.complete({ text: " And" }, { ...greedy, maxTokens: 3 });
+    assert.equal(
+      session.ledger.map(({ first, end }) => [first, end]),
+      [[32, 64]],
+    );
+    for (const head of session.kept().flat()) {
+      assert.ok(head.every((position, i) => i === 0 || head[i - 1]! < position));
+      assert.ok(head.length <= CONTEXT && !head.includes(32) && head.at(-1) === session.stats.cachedTokens - 1);
+    }
+  }));
+
+test("going back within the open page keeps what the ledger says of pages that are gone", () =>
+  withModel(async (model) => {
+    const session = model.session({ overflow: "evict" });
+    const ids = Array.from({ length: 236 }, (_, i) => 300 + (i % 90));
+    await session.complete({ ids }, { ...greedy, maxTokens: 0 });
+    const before = session.ledger;
+    assert.ok(before.length > 0);
+    session.tokenSession.trim(230);
+    assert.equal([session.stats.cachedTokens, session.ledger], [230, before]);
+    for (const head of session.kept().flat()) assert.not(head.includes(before[0]!.first));
+  }));
+
+test("the ledger: neighbours of a turn are one span, turns and numbers of heads are not mixed", () => {
   const ledger = new Ledger();
   const span = (first: number, heads: number, score = first) => ({
     first,
@@ -248,13 +277,8 @@ test("the ledger: neighbours of a turn are one span, turns and numbers of heads 
   ]);
   assert.equal(ledger.totals, { tokens: 128, bytes: 60 });
   const copy = ledger.copy();
-  ledger.truncate(232);
-  assert.equal(entries(ledger), [
-    [32, 64, 0, 2],
-    [64, 128, 0, 1],
-  ]);
+  ledger.clear();
   assert.is(copy.entries.length, 4);
-  ledger.truncate(0);
   assert.equal([ledger.entries, ledger.totals], [[], { tokens: 0, bytes: 0 }]);
 });
 

@@ -135,6 +135,23 @@ test("perplexity of what follows a prompt: near that of a whole cache, and not i
   assert.is(half.nll.length, whole.nll.length);
 });
 
+test("packed pages whose empty slots make up for what went are no positions: going back and capsules know", async () => {
+  for (const form of ["f32", "q8", "q4"] as const) {
+    await using model = await load(DEFAULT_MODEL, { contextLength: 256, policy: "key-diff", keys: form, values: form });
+    const session = model.session({ keep: { ratio: 0.1 } });
+    await session.complete({ ids: PROMPT.slice(0, 64) }, { ...greedy, maxTokens: 0 });
+    assert.is(session.kept()[0]![0]!.length, 57, "in two pages, as many slots as tokens");
+    const restored = await model.restore(session.save());
+    assert.equal(restored.kept(), session.kept());
+    session.tokenSession.trim(40);
+    assert.equal([session.stats.cachedTokens, session.ledger], [0, []], "no slot is a position any more");
+    const again = await session.complete({ ids: [5] }, greedy);
+    assert.is(again.usage.reusedTokens, 0);
+    session.close();
+    restored.close();
+  }
+});
+
 test("refused by name, before anything is computed", async () => {
   assert.equal(await refusal(() => open("nonsense")), ["invalid_option", "policy"]);
   await using plain = await load(DEFAULT_MODEL, { contextLength: 128 });

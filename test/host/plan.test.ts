@@ -149,6 +149,12 @@ test("hostile options are refused before anything is computed", async () => {
     ...[{ kvFormat: "salient:1.5" }, { kvFormat: "mean:2" }, { kvFormat: "mean,mean" }, { kvFormat: "mean," }],
     ...[{ kvFormat: "channels,mean" }, { kvFormat: "planes:2" }, { kvFormat: "planes:1e-3" }, { kvFormat: 4 }],
     ...[
+      ...[{ kvFormat: "heads" }, { kvFormat: "heads:" }, { kvFormat: "heads:1" }, { kvFormat: "heads:0.0/0.0" }],
+      ...[
+        { kvFormat: "heads:0.53", keys: "q4" },
+        { kvFormat: "heads:99.0", keys: "q4" },
+        { kvFormat: "heads:0.50", keys: "q4" },
+      ],
       { kvFormat: "toString" },
       { kvFormat: "salient:1:1" },
       { kvFormat: "factors", keys: "q4", policy: "key-norm", values: "q4" },
@@ -334,9 +340,16 @@ function checkMemory(model: Model, budget: number): void {
   assert.ok(bytes <= budget, `${bytes} bytes of memory, ${budget} allowed`);
 }
 
+/** The ladder's forms, and two sizes of pages in one pool, either of which may be most of it. */
+const CACHES = [
+  ...LADDER,
+  { keys: "q4", values: "q3", kvWindow: 32, kvFormat: "heads:0.0" },
+  { keys: "q3", values: "q3", kvWindow: 32, kvSinks: 0, kvFormat: "heads:0.0/1.0,mean" },
+] as const;
+
 test("a session runs to the last token of its context in exactly the planned memory, in any chunks", async () => {
   for (const path of MODELS.slice(1)) {
-    for (const forms of LADDER) {
+    for (const forms of CACHES) {
       const options = { ...forms, contextLength: 250, chunk: 33, kvWindow: 32 } as const;
       const budget = (await planOf(path, options)).memory.total;
       await using model = await load(path, { ...options, budget });
@@ -380,7 +393,7 @@ const ORDERS = {
 
 test("as many sessions as planned come to full contexts within the plan, in any order, and no more is planned", async () => {
   for (const path of MODELS.slice(1)) {
-    for (const [i, forms] of LADDER.entries()) {
+    for (const [i, forms] of CACHES.entries()) {
       for (const [contextLength, sessions] of [
         [250, 3],
         [40, 5],
@@ -401,8 +414,9 @@ test("as many sessions as planned come to full contexts within the plan, in any 
         }
         for (const session of opened) assert.is(exports.sessionLength(session), contextLength);
         checkMemory(model, budget);
-        const used = exports.poolPages() - exports.poolFreePages();
-        assert.ok(used * memory.page <= sessions * memory.context, "pages of all sessions");
+        const used = (isWide: boolean) => exports.poolPages(isWide) - exports.poolFreePages(isWide);
+        const pages = used(false) * memory.page + used(true) * memory.widePage;
+        assert.ok(pages <= sessions * memory.context, "pages of all sessions");
         const spare = budget - engine.runtime.memoryBytes();
         const atMost = 2 * WASM_PAGE + sessions * (contextLength / 32 + 2) * 128 + memory.context;
         assert.ok(spare < atMost, `${spare} bytes were never used`);
@@ -477,8 +491,7 @@ function runSteps(model: Model, budget: number, steps: readonly Step[], seen: Se
   const sessions: number[] = [];
   const state = () => [
     exports.arenaBytes(),
-    exports.poolPages(),
-    exports.poolFreePages(),
+    ...[false, true].flatMap((isWide) => [exports.poolPages(isWide), exports.poolFreePages(isWide)]),
     ...sessions.flatMap((session) => [exports.sessionLength(session), exports.sessionPages(session)]),
   ];
   for (const [kind, which, amount] of steps) {
@@ -513,7 +526,7 @@ function runSteps(model: Model, budget: number, steps: readonly Step[], seen: Se
 test("memory stays within the budget through random sessions, forks and refusals", async () => {
   const seen = new Set<string>();
   for (const [i, path] of MODELS.slice(1).entries()) {
-    for (const [j, forms] of LADDER.entries()) {
+    for (const [j, forms] of CACHES.entries()) {
       const options = { ...forms, contextLength: 250, chunk: 64 };
       const { memory } = await planOf(path, options);
       // Room for a second session at times, and never for all of what follows.

@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { openFile } from "../../bindings/node/file-source.ts";
 import { readHeader } from "../../host/gguf.ts";
+import type { CacheOptions } from "../../host/kv-cache.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
 import { LADDER, planHeader } from "../../host/plan.ts";
@@ -20,7 +21,12 @@ import { World } from "./session-world.ts";
 const FOLDER = "test/golden/architectures";
 /** Full attention, a sliding window, and layers of both kinds. */
 const MODELS = ["llama", "mistral-swa", "gemma3"].map((name) => `${FOLDER}/${name}.f32.gguf`);
-const CONTEXT = 250;
+/** The ladder, and a head whose pages have a size of their own. */
+const FORMS: readonly CacheOptions[] = [...LADDER, { keys: "q4", values: "q3", kvSinks: 0, kvFormat: "heads:0.0/1.0" }];
+/** What chooses which part of a prompt stays; with heads of their own there is none. */
+const POLICIES = [undefined, undefined, "key-diff", "snapkv:window=16", "adakv:window=20", "chunkkv:window=8"] as const;
+/** With and without slots that no page of 32 can have. */
+const CONTEXTS = [250, 224] as const;
 const WASM_PAGE = 65_536;
 /** Operations of a life, at most. */
 const MOST_OPERATIONS = 200;
@@ -49,13 +55,20 @@ const headers = await Promise.all(
 
 const oracles = new Map<string, Promise<Oracle>>();
 
-function optionsOf({ rung, chunk }: Setup): LoadOptions {
-  return { ...LADDER[rung]!, contextLength: CONTEXT, chunk, maxOutputs: 5, kvWindow: 32, variant: "simd" };
+function optionsOf({ forms, policy, context, chunk }: Setup): LoadOptions {
+  const cache = FORMS[forms]!;
+  const choosing = cache.kvFormat === undefined ? POLICIES[policy] : undefined;
+  const contextLength = CONTEXTS[context]!;
+  return {
+    ...cache,
+    ...(choosing && { policy: choosing }),
+    ...{ contextLength, chunk, maxOutputs: 5, kvWindow: 32, variant: "simd" },
+  };
 }
 
 /** The same model without a budget; its chunk does not matter to the bits, which is part of what is compared. */
 function oracleOf(setup: Setup): Promise<Oracle> {
-  const key = `${setup.model} ${setup.rung}`;
+  const key = [setup.model, setup.forms, setup.policy, setup.context].join(" ");
   const oracle =
     oracles.get(key) ??
     loadTalking(platform, MODELS[setup.model]!, optionsOf({ ...setup, chunk: 64 })).then((model) => new Oracle(model));
@@ -77,7 +90,10 @@ async function runLife({ setup, operations }: Life, tally: Tally): Promise<void>
   await model.close();
 }
 
-const lives = arbitraryLife(MODELS.length, LADDER.length, MOST_OPERATIONS);
+const lives = arbitraryLife(
+  { model: MODELS.length, forms: FORMS.length, policy: POLICIES.length, context: CONTEXTS.length },
+  MOST_OPERATIONS,
+);
 
 /** Lives of one seed: some hundreds of operations. */
 const LIVES = 4;

@@ -11,7 +11,7 @@ const WEIGHTS = {
   open: 4,
   openRaw: 2,
   /** A whole turn; the last answer once more; a message changed and told another way. */
-  turn: 10,
+  turn: 14,
   regenerate: 4,
   edit: 3,
   /** A turn stepped through while others go on: its beginning, a step, a step of all at once, an abort, leaving it. */
@@ -36,6 +36,9 @@ const WEIGHTS = {
   decode: 6,
   cut: 3,
   close: 5,
+  /** Tokens that may not be forgotten from the next turn on; none that may not. */
+  pin: 4,
+  unpin: 1,
 } as const;
 
 export type OperationKind = keyof typeof WEIGHTS;
@@ -54,8 +57,10 @@ export interface Operation {
 export interface Setup {
   /** Which of the models. */
   readonly model: number;
-  /** Which rung of `LADDER`. */
-  readonly rung: number;
+  /** Which forms of pages, which policy, and how long a context. */
+  readonly forms: number;
+  readonly policy: number;
+  readonly context: number;
   /** 64 KiB that memory may have beyond one session with a full context. */
   readonly extra: number;
   /** Tokens of a prefill chunk. */
@@ -79,12 +84,17 @@ const operation: fc.Arbitrary<Operation> = fc.record({
   seed: fc.nat(),
 });
 
+/** What is one of several. */
+type Choice = "model" | "forms" | "policy" | "context";
+
 /** Lives of up to `most` operations; about half as many in the middle. */
-export function arbitraryLife(nModels: number, nRungs: number, most: number): fc.Arbitrary<Life> {
+export function arbitraryLife(counts: Readonly<Record<Choice, number>>, most: number): fc.Arbitrary<Life> {
   return fc.record({
     setup: fc.record({
-      model: fc.nat(nModels - 1),
-      rung: fc.nat(nRungs - 1),
+      model: fc.nat(counts.model - 1),
+      forms: fc.nat(counts.forms - 1),
+      policy: fc.nat(counts.policy - 1),
+      context: fc.nat(counts.context - 1),
       extra: fc.nat(10),
       chunk: fc.constantFrom(7, 33, 64),
     }),

@@ -5,11 +5,13 @@
  */
 import * as assert from "uvu/assert";
 import { openFile } from "../../bindings/node/file-source.ts";
+import type { Pin } from "../../host/evictor.ts";
 import type { GenerateOptions, GenerationResult } from "../../host/generation.ts";
 import { readHeader } from "../../host/gguf.ts";
 import { type LoadOptions, loadEngine } from "../../host/load-engine.ts";
 import { Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
+import type { SessionOptions } from "../../host/token-turn.ts";
 import { bits } from "../model/load.ts";
 
 /** A chat template, so that a turn can be told another way; the small models have none. */
@@ -28,22 +30,46 @@ export async function loadTalking(platform: Platform, path: string, options: Loa
   }
 }
 
+/** How a session came to where it is. */
+export interface Way {
+  readonly rule: SessionOptions;
+  /** From its beginning on. */
+  readonly pins: readonly Pin[];
+  /** Its turns before this one: what a session keeps of a prompt depends on where the prompt ended. */
+  readonly turns: readonly { readonly ids: readonly number[]; readonly options: GenerateOptions }[];
+}
+
+function undisturbed({ cpuMs: _, signal: __, ...same }: GenerateOptions): GenerateOptions {
+  return same;
+}
+
+/** As assert.equal, which takes minutes to say how two long lists differ. */
+function same(given: unknown, expected: unknown, what: string): void {
+  const [a, b] = [JSON.stringify(given), JSON.stringify(expected)];
+  const at = [...a].findIndex((character, i) => character !== b[i]);
+  if (a !== b) throw new Error(`${what}: ${a.slice(at - 40, at + 40)} where ${b.slice(at - 40, at + 40)} is expected`);
+}
+
 export class Oracle {
   /** @param model without a budget, with the forms and sizes of the one that has it */
   constructor(readonly model: Model) {}
 
-  /** A finished turn says what a session says that is told everything at once. */
-  async checkTurn(result: GenerationResult, options: GenerateOptions): Promise<void> {
-    const session = this.model.session();
-    const { cpuMs: _, signal: __, ...same } = options;
-    const alone = await session.complete({ ids: [...result.promptIds] }, same);
+  /** A finished turn says what a session says that is told the same turns, or everything at once where that is the same. */
+  async checkTurn(result: GenerationResult, options: GenerateOptions, { rule, pins, turns }: Way): Promise<void> {
+    const session = this.model.session({ ...rule, tenant: undefined });
+    for (const pin of pins) session.pin(pin);
+    for (const turn of rule.keep === undefined ? [] : turns) {
+      await session.complete({ ids: [...turn.ids] }, undisturbed(turn.options));
+    }
+    const ids = result.promptIds.slice(session.tokens.length);
+    const alone = await session.complete({ ids }, undisturbed(options));
     session.close();
     const isCut = result.overflow === "budget";
     const n = isCut ? result.completionIds.length : alone.completionIds.length;
-    assert.equal(result.completionIds, alone.completionIds.slice(0, n), "the tokens of an undisturbed session");
+    same(result.completionIds, alone.completionIds.slice(0, n), "the tokens of an undisturbed session");
     // What was resumed knows the log-probabilities of its own tokens only, the last ones.
     const said = result.logprobs!;
-    assert.equal(said, alone.logprobs!.slice(n - said.length, n), "its log-probabilities");
+    same(said, alone.logprobs!.slice(n - said.length, n), "its log-probabilities");
     if (!isCut) assert.equal([result.finishReason, result.overflow], [alone.finishReason, alone.overflow]);
   }
 

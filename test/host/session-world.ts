@@ -6,16 +6,19 @@
  * @module
  */
 import * as assert from "uvu/assert";
+import { Size } from "../../assembly/memory/status.ts";
 import type { ChatMessage } from "../../host/chat.ts";
 import type { ThimbleErrorCode } from "../../host/errors.ts";
 import type { GenerateOptions, Generation, GenerationResult } from "../../host/generation.ts";
 import type { Model } from "../../host/model.ts";
 import type { Session } from "../../host/session.ts";
+import type { SessionOptions } from "../../host/token-turn.ts";
 import { type Audited, audit, auditEmpty, watchSessions } from "../cache/audit.ts";
 import { forged } from "./capsule-case.ts";
+import { checkForgotten, guardedBy } from "./session-forgetting.ts";
 import type { Operation, OperationKind } from "./session-operation.ts";
-import type { Oracle } from "./session-oracle.ts";
-import { optionsOf, promptOf } from "./session-prompt.ts";
+import type { Oracle, Way } from "./session-oracle.ts";
+import { optionsOf, pinOf, promptOf, ruleOf } from "./session-prompt.ts";
 import { isRaw, RawSessions } from "./session-raws.ts";
 import { Record, type Tally } from "./session-record.ts";
 
@@ -25,6 +28,10 @@ interface Said {
   readonly messages: readonly ChatMessage[];
   /** Options of the paused turn. */
   readonly paused: GenerateOptions | undefined;
+  /** How it came to this, for the oracle; undefined where the same could not be said again, as after a pin in the middle. */
+  readonly way: Way | undefined;
+  /** Positions that pins keep. */
+  readonly guarded: ReadonlySet<number>;
 }
 
 /** A turn that is stepped through. */
@@ -37,10 +44,33 @@ interface Turn {
 
 interface Talk {
   readonly session: Session;
+  readonly rule: SessionOptions;
   said: Said;
   turn: Turn | undefined;
 }
 
+interface Capsule {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly said: Said;
+  readonly rule: SessionOptions;
+}
+
+/** A session that nothing was said in. */
+const NOTHING = (rule: SessionOptions): Said => ({
+  tokens: [],
+  messages: [],
+  paused: undefined,
+  way: { rule, pins: [], turns: [] },
+  guarded: new Set(),
+});
+
+/** From here on the oracle cannot follow. */
+function lose(talk: Talk): void {
+  talk.said = { ...talk.said, way: undefined };
+}
+
+/** Word of Session.maxPages (assembly/memory/records.ts). */
+const MAX_PAGES = 7;
 /** What can be full. A prompt that does not fit is the context's matter, everything else the budget's. */
 const FULL = ["over_budget", "context_length_exceeded"] as const satisfies readonly ThimbleErrorCode[];
 const DAMAGED = ["capsule_malformed", "capsule_mismatch", "capsule_key", ...FULL] as const;
@@ -55,7 +85,7 @@ export class World {
   readonly #record: Record;
   readonly #raws: RawSessions;
   #talks: Talk[] = [];
-  readonly #capsules: { readonly bytes: Uint8Array<ArrayBuffer>; readonly said: Said }[] = [];
+  readonly #capsules: Capsule[] = [];
 
   /** @param model with a budget; no session of it may be open */
   constructor(model: Model, oracle: Oracle, tally: Tally) {
@@ -87,9 +117,10 @@ export class World {
     const { kind, which } = operation;
     if (isRaw(operation)) await this.#raws.do(operation);
     else if (kind === "open") {
-      const session = await this.#record.attempt(kind, ["over_budget"], () => this.#model.session());
-      if (session !== undefined)
-        this.#talks.push({ session, said: { tokens: [], messages: [], paused: undefined }, turn: undefined });
+      const rule = ruleOf(operation, this.#model.engine.sizes.cache.policy !== undefined);
+      const codes = ["over_budget", "invalid_option"] as const;
+      const session = await this.#record.attempt(kind, codes, () => this.#model.session(rule));
+      if (session !== undefined) this.#talks.push({ session, rule, said: NOTHING(rule), turn: undefined });
     } else if (kind === "stepAll") await this.#stepAll();
     else if (kind.startsWith("restore")) await this.#restore(operation);
     else {
@@ -98,24 +129,40 @@ export class World {
       const talk = talks[which % Math.max(1, talks.length)];
       if (talk !== undefined) await this.#doTalk(operation, talk);
     }
-    for (const { session, said } of this.#talks) {
+    for (const talk of this.#talks) {
+      const { session, said } = talk;
       assert.equal([session.tokens, session.messages], [said.tokens, said.messages], "its finished turns");
       assert.is(session.isPaused, said.paused !== undefined, "paused");
+      checkForgotten(this.#model, session, said.guarded);
+      if (talk.turn === undefined && this.#isShort(session)) lose(talk);
     }
+  }
+
+  /** Whether it makes do with fewer pages than its context has, since memory had no more. */
+  #isShort(session: Session): boolean {
+    const { runtime, sizes } = this.#model.engine;
+    const { address, release } = session.tokenSession.hold();
+    const most = runtime.words(address, MAX_PAGES + 1)[MAX_PAGES]!;
+    release();
+    return most > 0 && most < Math.floor(sizes.contextLength / Size.PAGE_SLOTS);
   }
 
   async #doTalk(operation: Operation, talk: Talk): Promise<void> {
     const { kind, amount, seed } = operation;
     const { session, turn } = talk;
-    const options = optionsOf(operation);
+    const options = optionsOf(operation, talk.rule);
     switch (kind) {
       case "turn":
       case "regenerate":
       case "edit":
-        return this.#whole(operation, talk, options, () => session.complete(promptOf(operation, session), options));
+        return this.#whole(operation, talk, options, () =>
+          session.complete(promptOf(operation, session, talk.rule), options),
+        );
       case "pause": {
         const short = { ...options, cpuMs: 1 + (amount % 40) };
-        return this.#whole(operation, talk, short, () => session.complete(promptOf(operation, session), short));
+        return this.#whole(operation, talk, short, () =>
+          session.complete(promptOf(operation, session, talk.rule), short),
+        );
       }
       case "resume": {
         if (talk.said.paused === undefined) {
@@ -142,16 +189,22 @@ export class World {
         return this.#end(kind, talk);
       case "fork": {
         const copy = await this.#record.attempt(kind, turn ? ["busy"] : ["over_budget"], () => session.fork());
-        if (copy !== undefined) this.#talks.push({ session: copy, said: talk.said, turn: undefined });
+        if (copy !== undefined) this.#talks.push({ ...talk, session: copy, turn: undefined });
         return;
       }
+      case "pin":
+        return this.#pin(operation, talk);
+      case "unpin":
+        session.unpin();
+        talk.said = { ...talk.said, guarded: new Set() };
+        lose(talk);
+        return this.#record.count(kind);
       case "save":
       case "saveHalf":
         return this.#save(operation, talk);
       case "trim":
-        return void (await this.#record.attempt(kind, turn ? ["busy"] : [], () =>
-          session.trim(seed % 2 === 0 ? "half" : "all"),
-        ));
+        await this.#record.attempt(kind, turn ? ["busy"] : [], () => session.trim(seed % 2 === 0 ? "half" : "all"));
+        return turn ? undefined : this.#cut(talk);
       case "close":
         return this.#close(talk);
     }
@@ -165,33 +218,71 @@ export class World {
     run: () => Promise<GenerationResult>,
   ): Promise<void> {
     const result = await this.#record.attempt(kind, talk.turn ? ["busy"] : FULL, run);
-    if (result !== undefined) await this.#finish(talk, result, options, seed);
+    if (result === undefined) return talk.turn ? undefined : this.#cut(talk);
+    await this.#finish(talk, result, options, seed);
+  }
+
+  /** What a session has kept of prompts is not chosen again as it was, when their tokens are computed again. */
+  #cut(talk: Talk): void {
+    if (talk.rule.keep !== undefined) lose(talk);
+  }
+
+  /** A turn that the oracle could not repeat, where it would matter. */
+  #follow(talk: Talk, { promptIds, overflow }: GenerationResult, options: GenerateOptions, isResumed: boolean): void {
+    const { tokens, paused } = talk.said;
+    const isMore = tokens.every((id, i) => promptIds[i] === id) && (paused === undefined || isResumed);
+    if (!isMore || overflow === "budget") this.#cut(talk);
+    const own = talk.rule.overflow ?? "stop";
+    const asked = options.overflow ?? own;
+    if (asked !== own && (asked === "evict" || own === "evict")) lose(talk);
+    if (this.#isShort(talk.session)) lose(talk);
+  }
+
+  async #pin(operation: Operation, talk: Talk): Promise<void> {
+    const { session, said } = talk;
+    const pin = pinOf(operation, said.tokens.length);
+    const guarded = guardedBy(this.#model, session, pin);
+    const done = await this.#record.attempt("pin", ["invalid_option"], () => {
+      session.pin(pin);
+      return true;
+    });
+    if (done === undefined) return;
+    const isFirst = session.stats.cachedTokens === 0 && talk.turn === undefined;
+    const way = said.way && isFirst ? { ...said.way, pins: [...said.way.pins, pin] } : undefined;
+    talk.said = { ...said, way, guarded: new Set([...said.guarded, ...guarded]) };
   }
 
   async #finish(talk: Talk, result: GenerationResult, options: GenerateOptions, seed: number): Promise<void> {
+    this.#follow(talk, result, options, talk.said.paused !== undefined && options.seed === talk.said.paused.seed);
     if (result.finishReason === "paused") {
       this.#record.count("paused");
       talk.said = { ...talk.said, paused: { ...options, seed: result.seed } };
       return;
     }
+    const { said } = talk;
+    const turn = { ids: result.promptIds.slice(said.tokens.length), options: { ...options, seed: result.seed } };
     talk.said = {
+      ...said,
       tokens: [...result.promptIds, ...result.completionIds],
       messages: talk.session.messages,
       paused: undefined,
+      way: said.way && { ...said.way, turns: [...said.way.turns, turn] },
     };
     if (result.overflow !== undefined) this.#record.count(`overflow: ${result.overflow}`);
-    if (seed % COMPARED !== 0) return;
-    await this.#oracle.checkTurn(result, options);
-    this.#record.count("compared");
+    const hasForgotten = talk.session.stats.evictedTokens > 0;
+    if (hasForgotten) this.#record.count(`forgot: ${said.way ? "" : "not to be "}compared`);
+    if (said.way === undefined || seed % COMPARED !== 0) return;
+    await this.#oracle.checkTurn(result, options, said.way);
+    this.#record.count(talk.rule.keep ? "kept compared" : hasForgotten ? "forgot and compared" : "compared");
   }
 
   async #begin(operation: Operation, talk: Talk, options: GenerateOptions): Promise<void> {
     const controller = new AbortController();
     const own = { ...options, signal: controller.signal };
-    const generation = talk.session.generate(promptOf(operation, talk.session), own);
+    const generation = talk.session.generate(promptOf(operation, talk.session, talk.rule), own);
     const turn = { generation, pieces: generation[Symbol.asyncIterator](), controller, options: own };
     const first = await this.#record.attempt("begin", talk.turn ? ["busy"] : FULL, () => turn.pieces.next());
-    if (first === undefined) return;
+    if (first === undefined) return talk.turn ? undefined : this.#cut(talk);
     talk.turn = turn;
     if (first.done) await this.#over(talk, turn);
   }
@@ -200,8 +291,10 @@ export class World {
     const { turn } = talk;
     if (turn === undefined) return;
     const step = await this.#record.attempt("step", FULL, () => turn.pieces.next());
-    if (step === undefined) talk.turn = undefined;
-    else if (step.done) await this.#over(talk, turn);
+    if (step === undefined) {
+      talk.turn = undefined;
+      this.#cut(talk);
+    } else if (step.done) await this.#over(talk, turn);
   }
 
   /** One piece of every turn under way, at once: the engine serves them in turns. */
@@ -221,6 +314,7 @@ export class World {
     if (turn === undefined) return;
     talk.turn = undefined;
     this.#record.count(kind);
+    this.#cut(talk);
     if (kind === "leave") {
       await turn.pieces.return!();
       return;
@@ -247,7 +341,7 @@ export class World {
       return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
     });
     if (bytes === undefined) return;
-    this.#capsules.splice(seed % MOST_CAPSULES, 1, { bytes, said: talk.said });
+    this.#capsules.splice(seed % MOST_CAPSULES, 1, { bytes, said: talk.said, rule: talk.rule });
   }
 
   async #restore({ kind, which, seed }: Operation): Promise<void> {
@@ -255,7 +349,8 @@ export class World {
     if (capsule === undefined) return;
     if (kind === "restore") {
       const session = await this.#record.attempt(kind, ["over_budget"], () => this.#model.restore(capsule.bytes));
-      if (session !== undefined) this.#talks.push({ session, said: capsule.said, turn: undefined });
+      const rule = { ...capsule.rule, tenant: undefined };
+      if (session !== undefined) this.#talks.push({ session, rule, said: capsule.said, turn: undefined });
       return;
     }
     if (kind === "restoreForged") {

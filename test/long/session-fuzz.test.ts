@@ -11,7 +11,14 @@ test(`${OPERATIONS} operations of sessions`, async () => {
     if (seed % 10 === 0) console.log(`  seed ${seed}: ${done} operations`);
   };
   await fuzzSessions({ seed: 1000, operations: OPERATIONS, tally, onSeed });
-  for (const kind of ["compared", "raw compared", "fork: over_budget", "turn: over_budget", "overflow: budget"]) {
+  for (const kind of [
+    "compared",
+    "raw compared",
+    "fork: over_budget",
+    "turn: over_budget",
+    "forgot and compared",
+    "kept compared",
+  ]) {
     assert.ok((tally.get(kind) ?? 0) >= 5, `${kind}: ${JSON.stringify([...tally])}`);
   }
 });

@@ -48,6 +48,7 @@ const FORMS = [
   { keys: "q4", values: "q3", kvWindow: 32, kvFormat: "mean,outliers:2,factors,salient:3" },
   { keys: "q3", values: "q8", kvWindow: 32, kvSinks: 0, kvFormat: "channels,salient:1" },
   { keys: "q8", values: "q8", kvFormat: "planes:0.2" },
+  { keys: "q4", values: "q3", kvWindow: 32, kvFormat: "heads:0.0/1.0,channels" },
 ] as const;
 
 for (const [i, [name, path]] of Object.entries(files).entries()) {

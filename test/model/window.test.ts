@@ -75,7 +75,7 @@ for (const { name, open } of FILES) {
       exports.sessionClose(session);
       assert.is(
         exports.poolPages(),
-        cachePages(config, engine.sizes.cache, CONTEXT),
+        cachePages(config, engine.sizes.cache, CONTEXT).aged,
         "the context is reserved at once",
       );
     }
