@@ -55,6 +55,7 @@ export {
 } from "./model/layout";
 export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
 export { observeRows } from "./policy/observe";
+export { observedSumsAddress } from "./policy/observed-sums";
 export {
   headSlots,
   policyBudgetsAddress,

@@ -3,7 +3,7 @@
  * in the same order. test/host/budget.test.ts holds the sums equal to the real arena.
  * @module
  */
-import { Size } from "../assembly/memory/status.ts";
+import { Observed, Size } from "../assembly/memory/status.ts";
 import type { Architecture } from "./architecture.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
@@ -228,14 +228,16 @@ export function checkProportion(
   });
 }
 
-/** Scores, kept slots, a head's keys and weights, budgets, parameters, observed queries. */
+/** Scores, kept slots, a head's keys and weights, budgets, parameters, sums over all rows, observed queries. */
 function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelConfig, sizes: RunSizes): number[] {
   const { policy } = sizes.cache;
   if (policy === undefined) return [];
   const slots = sizes.contextLength + Size.PAGE_SLOTS;
   const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
+  const sums = policy.observed === Observed.NOTHING ? 0 : slots * nLayers * nKvHeads * 4;
   return [
     ...[slots * nKvHeads * 4, slots * nKvHeads, slots * Math.max(keyDim, valueDim) * 4, slots * 4, nLayers * 4, 32],
+    ...(sums > 0 ? [sums] : []),
     ...(observed > 0 ? [observed] : []),
   ];
 }

@@ -59,8 +59,10 @@ export interface EngineExports {
   sessionEvict(address: number, maxPages: number, sinkPages: number, windowPages: number): Status;
   sessionPin(address: number, first: number, end: number): Status;
   sessionUnpin(address: number): void;
-  /** The rows of a session whose queries are kept, from this position on; session 0: of none. */
+  /** The rows of a session that are observed, from this position on; session 0: of none. */
   observeRows(session: number, from: number): void;
+  /** f32 of every slot that a head can have, what all rows have added up; 0 where the policy does not ask for it. */
+  observedSumsAddress(head: number): number;
   /** Free pages that `promptEvict` needs. */
   promptPages(session: number): number;
   /** Evicts down to the budgets; `safe` above 1: each head its own. */

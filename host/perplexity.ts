@@ -6,7 +6,7 @@ import { ThimbleError } from "./errors.ts";
 import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
-import { evictPrompt, observedRows, promptRule } from "./prompt-end.ts";
+import { evictPrompt, observedRows, observesAll, promptRule } from "./prompt-end.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
@@ -63,14 +63,19 @@ export async function perplexity(
   const argmax: number[] = [];
   const gap: number[] = [];
   const session = engine.openSession();
+  let endObservation = (): void => {};
   try {
     setEviction(engine, session, rule, []);
     const prompt = promptRule(engine, options);
+    if (prompt !== undefined && observesAll(engine)) endObservation = await engine.observe();
     if (prompt !== undefined) engine.runtime.exports.observeRows(session, Math.max(0, from - observedRows(engine)));
     const prompted = prompt === undefined ? 0 : from;
     for (let at = 0, end = 0; at < ids.length - 1; at = end) {
       options.signal?.throwIfAborted();
-      if (at === prompted && prompt !== undefined) evictPrompt(engine, session, prompt);
+      if (at === prompted && prompt !== undefined) {
+        evictPrompt(engine, session, prompt);
+        endObservation();
+      }
       end = Math.min(at + maxOutputs, at < prompted ? prompted : ids.length - 1, ids.length - 1);
       const rows = ids.slice(at, end);
       model.forward(rows.map((input, i) => ({ session, input, position: at + i, logits: at + i + 1 >= from })));
@@ -87,6 +92,7 @@ export async function perplexity(
       await platform.pause();
     }
   } finally {
+    endObservation();
     engine.runtime.exports.sessionClose(session);
   }
   const meanNll = nll.reduce((sum, value) => sum + value, 0) / nll.length;

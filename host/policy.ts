@@ -3,7 +3,7 @@
  * many each KV head keeps.
  * @module
  */
-import { Policy } from "../assembly/memory/status.ts";
+import { Observed, Policy } from "../assembly/memory/status.ts";
 import { ThimbleError } from "./errors.ts";
 
 /** How a budget is dealt: every head the same, more to lower layers, or by score among the heads of a layer. */
@@ -16,6 +16,8 @@ interface PolicyEntry {
   readonly parameters: readonly (readonly [name: string, usual: number, least: number, most: number])[];
   /** How many of them the engine takes. */
   readonly taken: number;
+  /** What is added up over all rows of a prompt. Default: nothing. */
+  readonly observed?: Observed;
 }
 
 const WINDOW = ["window", 64, 1, 1024] as const;
@@ -46,6 +48,20 @@ const POLICIES = {
     parameters: [KERNEL, ["chunk", 20, 1, 1024], WINDOW],
     taken: 2,
   },
+  "observed-attention": {
+    policy: Policy.OBSERVED,
+    dealing: "uniform",
+    parameters: [["recent", 0, 0, 1]],
+    taken: 1,
+    observed: Observed.ATTENTION,
+  },
+  h2o: {
+    policy: Policy.H2O,
+    dealing: "uniform",
+    parameters: [["recent", 0.5, 0, 1]],
+    taken: 1,
+    observed: Observed.ATTENTION,
+  },
   tova: { policy: Policy.TOVA, dealing: "uniform", parameters: [], taken: 0 },
   lagkv: {
     policy: Policy.LAGKV,
@@ -70,6 +86,8 @@ export interface PolicySpec {
   readonly taken: readonly number[];
   /** Last rows of a prompt whose queries are kept for it. */
   readonly observeRows: number;
+  /** What is added up over all rows of a prompt. */
+  readonly observed: Observed;
 }
 
 /** "snapkv" or "snapkv:window=32,kernel=7". @throws ThimbleError invalid_option */
@@ -97,7 +115,8 @@ export function parsePolicy(text: unknown): PolicySpec {
   }
   const taken = entry.parameters.slice(0, entry.taken).map(([parameter]) => values.get(parameter)!);
   const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : 0);
-  return { name: name as PolicyName, policy: entry.policy, dealing: entry.dealing, values, taken, observeRows };
+  const { policy, dealing, observed = Observed.NOTHING } = entry;
+  return { name: name as PolicyName, policy, dealing, values, taken, observeRows, observed };
 }
 
 function refuse(message: string): ThimbleError {

@@ -3,7 +3,7 @@
  * budget (assembly/policy/prompt-end.ts).
  * @module
  */
-import { Size, Status } from "../assembly/memory/status.ts";
+import { Observed, Size, Status } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
@@ -65,9 +65,18 @@ function slotsOf({ sizes, config }: Engine, bytes: number): number {
   return Math.floor(bytes / (config.nLayers * config.nKvHeads * aged)) * Size.PAGE_SLOTS;
 }
 
-/** Rows at the end of a prompt that must be computed without another session in between. */
-export function observedRows({ sizes }: Engine): number {
-  return sizes.cache.policy?.observeRows ?? 0;
+/**
+ * Rows at the end of a prompt that a policy looks at. They must be computed without another session's prompt in between:
+ * where they are all (`observesAll`), by `Engine.observe`.
+ */
+export function observedRows(engine: Engine): number {
+  const { contextLength, cache } = engine.sizes;
+  return observesAll(engine) ? contextLength : (cache.policy?.observeRows ?? 0);
+}
+
+/** Whether a policy looks at all rows of a prompt. */
+export function observesAll({ sizes }: Engine): boolean {
+  return (sizes.cache.policy?.observed ?? Observed.NOTHING) !== Observed.NOTHING;
 }
 
 /** Positions that each KV head holds, over all layers. */

@@ -14,7 +14,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
-import { evictPrompt, heldPositions, observedRows, type PromptRule, promptRule } from "./prompt-end.ts";
+import { evictPrompt, heldPositions, observedRows, observesAll, type PromptRule, promptRule } from "./prompt-end.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
@@ -234,8 +234,9 @@ export class TokenSession {
     let spans = 0;
     this.#busy = true;
     this.#paused = undefined;
-    const start = this.#host.now();
+    let start = this.#host.now();
     let prefillMs = 0;
+    let endObservation = (): void => {};
     const pause = (): TokenTurn => {
       isComplete = true;
       this.#paused = { ids, completionIds, random: random.state(), seed: sampling.seed };
@@ -253,9 +254,16 @@ export class TokenSession {
         sampler.sample(this.#engine.logits(0).subarray(0, vocabulary.size), history, options.mask);
       let sampled: Sampled | undefined;
       const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
+      const isWhole = observed > 0 && completionIds.length === 0 && observesAll(this.#engine);
+      if (isWhole) {
+        endObservation = await this.#engine.observe();
+        this.#check(options.signal);
+        start = this.#host.now();
+      }
       const observedFrom = Math.max(reused, given.length - observed);
       for (let at = reused; at < given.length; at += maxRows) {
-        // The queries of the last rows are kept for one session: nobody else may compute from here to the prompt's end.
+        // The queries of the last rows are kept for one session: nobody else may compute from here to the prompt's end, or,
+        // where all rows are observed, begin a prompt that is.
         const isObserved = observed > 0 && at + maxRows > observedFrom;
         if (isObserved) this.#engine.runtime.exports.observeRows(this.#address, observedFrom);
         const isLast = at + maxRows >= given.length;
@@ -263,8 +271,9 @@ export class TokenSession {
         this.#extend(given.slice(at, at + maxRows), wantLogits, rule);
         if (wantLogits) sampled = sample();
         if (isLast && completionIds.length === 0) this.#endPrompt();
+        if (isLast) endObservation();
         options.onPrefill?.(this.#cached.length - reused, given.length - reused);
-        if (!isObserved || isLast) await this.#host.pause();
+        if (!isObserved || isWhole || isLast) await this.#host.pause();
         this.#check(options.signal);
         prefillMs = this.#host.now() - start;
         if (!isLast && !isObserved && isOver()) return pause();
@@ -305,6 +314,7 @@ export class TokenSession {
       return { finishReason, completionIds, overflow, reusedTokens: reused, ...timings };
     } finally {
       this.#busy = false;
+      endObservation();
       // What the turn put into the cache goes; what it cut away is computed again when it is needed.
       // What it made the session forget is there again once all is computed again.
       if (!isComplete && !this.#closed) this.#truncate(this.#ledger.dated.length > spans ? 0 : reused);

@@ -59,10 +59,13 @@ function logPage(e: Engine, session: Session, index: u32, page: usize): void {
   session.nLogged += 1;
 }
 
-/** When the open page is full, before it ages: evicts one where the head would otherwise have no place for the next. */
-export function evictFull(session: Session, head: HeadView): void {
-  if (session.maxPages == 0 || head.window != 0 || head.nPages < session.maxPages) return;
-  if (head.length % Size.PAGE_SLOTS == 0) evictOldest(session, head);
+/**
+ * When the open page is full, before it ages: evicts one where the head would otherwise have no place for the next. Returns
+ * the place that the page had, or -1.
+ */
+export function evictFull(session: Session, head: HeadView): i32 {
+  if (session.maxPages == 0 || head.window != 0 || head.nPages < session.maxPages) return -1;
+  return head.length % Size.PAGE_SLOTS == 0 ? evictOldest(session, head) : -1;
 }
 
 /**
@@ -77,7 +80,8 @@ export function evictAhead(session: Session): void {
   }
 }
 
-function evictOldest(session: Session, head: HeadView): void {
+/** Returns the place that the page had. */
+function evictOldest(session: Session, head: HeadView): u32 {
   const index = oldest(session, head);
   const at = head.pages + (<usize>index << 2);
   const page: usize = load<u32>(at);
@@ -88,6 +92,7 @@ function evictOldest(session: Session, head: HeadView): void {
   head.length -= Size.PAGE_SLOTS;
   head.lead -= Size.PAGE_SLOTS;
   head.removed += 1;
+  return index;
 }
 
 /**

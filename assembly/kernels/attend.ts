@@ -184,13 +184,28 @@ function spanScores(
   }
 }
 
-/** A head's scores of a span once more, from both planes, and their softmax. */
-function refine(scores: usize, state: usize, q: usize, queries: usize, work: usize, task: AttendTask, span: u32, count: u32, hidden: u32): void {
+/** One head's scores of a span, capped, from both planes. */
+function wholeScores(scores: usize, q: usize, queries: usize, work: usize, task: AttendTask, span: u32, count: u32): void {
   task.turned = NOT_TURNED; // what is turned serves the heads together
   spanScores(scores, q, queries, work, task, span, count, 1, true);
   task.turned = NOT_TURNED;
   if (task.softcap != 0) softcapRow(scores, count, task.softcap);
+}
+
+/** A head's scores of a span once more, from both planes, and their softmax. */
+function refine(scores: usize, state: usize, q: usize, queries: usize, work: usize, task: AttendTask, span: u32, count: u32, hidden: u32): void {
+  wholeScores(scores, q, queries, work, task, span, count);
   softmaxSpan(scores, hidden, count, state);
+}
+
+/** The scores that attention has for one query head, f32, of all slots before the task's end and to the end of its sixteen. */
+export function headScores(out: usize, q: usize, task: AttendTask): void {
+  const queries = task.scratch + SPAN_OUT + HEADS * outStride(task.valueDim);
+  const work = queries + HEADS * queryBytes(task.keyDim);
+  if (task.rope == 0) quantizeQueries(queries, q, task, 1);
+  for (let span: u32 = 0; span < task.end; span += Size.SPAN_SLOTS) {
+    wholeScores(out + (span << 2), q, queries, work, task, span, min<u32>(Size.SPAN_SLOTS, task.end - span));
+  }
 }
 
 /** Span outputs from weights in `scores`. */

@@ -329,6 +329,9 @@ export class Engine {
   observed: usize;
   observedSession: usize;
   observedFrom: u32;
+  /** Observed, and its sums: f32 [nHeadViews][policySlots]; see policy/observed-sums.ts. */
+  observedKind: u32;
+  observedSums: usize;
   /** Scores of a layer's slots, f32 [nKvHeads][policySlots], and which of them stay, u8 of the same shape. */
   policyScores: usize;
   keepMap: usize;

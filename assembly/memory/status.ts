@@ -128,6 +128,8 @@ export const enum Config {
   SLOT_POSITIONS = 29,
   /** Last rows of a prompt whose queries a policy looks at. */
   OBSERVE_ROWS = 30,
+  /** Observed: what is added up over all rows of a prompt. */
+  OBSERVED_SUMS = 40,
   /** What pages of fewer than 8 bits keep besides codes: KvSection bits and numbers; see sections/sections.ts. */
   KV_SECTIONS = 31,
   /** Keys in planes: the low one is read where the largest probability of a span is below this. */
@@ -144,6 +146,15 @@ export const enum Policy {
   LAGKV = 5,
   FINCH = 6,
   CHUNKKV = 7,
+  OBSERVED = 20,
+  H2O = 21,
+}
+
+/** What policies have added up while the rows of a prompt are computed: assembly/policy/observed-sums.ts. */
+export const enum Observed {
+  NOTHING = 0,
+  /** The attention that each slot was given. */
+  ATTENTION = 1,
 }
 
 /** How the keys or the values of a page lie in memory; drawings in cache/page.ts and cache/packed-page.ts. */

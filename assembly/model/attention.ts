@@ -15,6 +15,7 @@ import { AttendTask, Engine, engine, HeadView, Layer, RopeTable, Row, Session } 
 import { Option, Size, Slot } from "../memory/status";
 import { parallel, partStart } from "../thread/pool";
 import { observe } from "../policy/observe";
+import { addObserved, dropObserved, isObserved } from "../policy/observed-sums";
 import { keyDrivenShares } from "./key-driven";
 import { linearAt, smallScratch, taskOf } from "./layout";
 import { linear, newInput } from "./linear";
@@ -88,12 +89,13 @@ function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
       for (let r: u32 = 0; r < nRows; ++r) if (rowAt(e, r).block == block) appendRow(e, layer, kv, r);
     }
     parallel(e, attendPart);
+    if (e.observedKind != 0 && e.observedSession != 0) parallel(e, observePart);
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       for (let r: u32 = 0; r < nRows; ++r) {
         const row = rowAt(e, r);
         if (row.block == block && row.slot == Size.PAGE_SLOTS - 1) {
           const session = changetype<Session>(row.session);
-          closePage(session, headOf(session, layer.firstHead + kv));
+          closePage(e, session, layer.firstHead + kv);
         }
       }
     }
@@ -103,8 +105,10 @@ function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
 /** A full page makes room for the next one where the session forgets, and ages. */
 // @ts-ignore: decorator
 @inline
-function closePage(session: Session, head: HeadView): void {
-  evictFull(session, head);
+function closePage(e: Engine, session: Session, index: u32): void {
+  const head = headOf(session, index);
+  const evicted = evictFull(session, head);
+  if (evicted >= 0) dropObserved(e, session, head, index, evicted);
   closeFull(head);
 }
 
@@ -118,17 +122,24 @@ function appendRow(e: Engine, layer: Layer, kv: u32, r: u32): HeadView {
   return head;
 }
 
+/** What a row's query heads of a group look at: the slots up to `end`. */
+// @ts-ignore: decorator
+@inline
+function aim(layer: Layer, task: AttendTask, head: HeadView, end: u32, group: u32, relative: bool): void {
+  task.head = head;
+  task.end = end;
+  task.first = firstVisible(end - 1, head.window);
+  task.nHeads = group;
+  task.rope = relative && head.lead != 0 ? layer.rope : 0;
+}
+
 /** Row r's query heads of a group of `group`, over the slots up to `end`. */
 // @ts-ignore: decorator
 @inline
 function attendGroup(
   e: Engine, layer: Layer, task: AttendTask, head: HeadView, at: usize, end: u32, group: u32, relative: bool,
 ): void {
-  task.head = head;
-  task.end = end;
-  task.first = firstVisible(end - 1, head.window);
-  task.nHeads = group;
-  task.rope = relative && head.lead != 0 ? layer.rope : 0;
+  aim(layer, task, head, end, group, relative);
   attend(e.h + at * (layer.valueDim << 2), e.q + at * (layer.keyDim << 2), task);
 }
 
@@ -151,6 +162,24 @@ function attendPart(part: u32, parts: u32): void {
       const head = headOf(session, layer.firstHead + kv);
       const at = <usize>r * layer.nHeads + kv * group;
       attendGroup(e, layer, task, head, at, row.position + 1 + head.lead, group, session.relative != 0);
+    }
+  }
+}
+
+/** The rows of a block once more, for policies: KV heads are dealt out, so that what rows give a slot adds up in their order. */
+function observePart(part: u32, parts: u32): void {
+  const e = engine();
+  const layer = changetype<Layer>(e.job);
+  const group = layer.nHeads / layer.nKvHeads;
+  const task = taskOf(e, part);
+  for (let kv = partStart(layer.nKvHeads, part, parts); kv < partStart(layer.nKvHeads, part + 1, parts); ++kv) {
+    for (let r: u32 = 0; r < e.jobRows; ++r) {
+      const row = rowAt(e, r);
+      if (row.block != e.jobBlock || !isObserved(e, row)) continue;
+      const session = changetype<Session>(row.session);
+      const head = headOf(session, layer.firstHead + kv);
+      aim(layer, task, head, row.position + 1 + head.lead, group, session.relative != 0);
+      addObserved(e, layer, kv, task, e.q + (<usize>r * layer.nHeads + kv * group) * (layer.keyDim << 2));
     }
   }
 }

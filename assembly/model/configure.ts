@@ -101,6 +101,9 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.OBSERVE_ROWS:
       e.observeRows = n;
       break;
+    case Config.OBSERVED_SUMS:
+      e.observedKind = n;
+      break;
     case Config.KV_SECTIONS:
       e.kvSections = n;
       break;

@@ -5,6 +5,7 @@
  *   observed: f32 [layers][observeRows][nHeads][keyDim]
  */
 import { Engine, engine, Layer, Row, Session } from "../memory/records";
+import { clearObserved } from "./observed-sums";
 
 /** Address of a layer's queries of row `r`. */
 // @ts-ignore: decorator
@@ -21,9 +22,13 @@ export function observe(e: Engine, layer: Layer, row: Row, q: usize): void {
   if (r < e.observeRows) memory.copy(observedAt(e, layer, r), q, (<usize>e.nHeads * e.keyDim) << 2);
 }
 
-/** The next rows of a session from position `from` on are observed, `observeRows` of them; session 0: none. */
+/**
+ * The rows of a session from position `from` on are observed, the first `observeRows` of them with their queries; session 0:
+ * none. What has been added up is forgotten where none of them has been computed yet.
+ */
 export function observeRows(session: usize, from: u32): void {
   const e = engine();
+  if (session != 0 && changetype<Session>(session).nextPosition <= from) clearObserved(e);
   e.observedSession = session;
   e.observedFrom = from;
 }

@@ -3,7 +3,7 @@
  * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
- *                     finch -, chunkkv [kernel, chunk]
+ *                     finch -, chunkkv [kernel, chunk], observed and h2o [share of the budget that is recent]
  *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
@@ -20,6 +20,7 @@ import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
 import { observedCount } from "./observe";
+import { scoreObserved } from "./observed-attention";
 import { keepHighest } from "./select";
 import { isUsed, scoresOf } from "./slots";
 import { scoreSnapKv } from "./snapkv";
@@ -36,12 +37,17 @@ function looksBack(policy: Policy): bool {
   return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV;
 }
 
+/** Whether a policy looks at what all rows have added up. */
+function looksAtAll(policy: Policy): bool {
+  return policy == Policy.OBSERVED || policy == Policy.H2O;
+}
+
 /** Whether the heads of a layer have the same scores. */
 function choosesTogether(policy: Policy): bool {
   return policy == Policy.TOVA || policy == Policy.CHUNKKV;
 }
 
-function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: Policy): void {
+function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: Policy, budget: u32): void {
   const head = headOf(session, layer.firstHead + kv);
   const out = scoresOf(e, kv);
   const rows = observedCount(e, session);
@@ -50,7 +56,9 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
   else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
-  else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+  else if (looksAtAll(policy)) {
+    scoreObserved(e, session, layer, head, kv, policy == Policy.OBSERVED, <u32>(<f32>budget * parameter(e, 0)), out);
+  } else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
 }
 
 function isPinned(session: Session, position: u32): bool {
@@ -107,7 +115,7 @@ function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, b
     scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budget);
   }
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-    if (!together) scoreHead(e, session, layer, kv, policy);
+    if (!together) scoreHead(e, session, layer, kv, policy, budget);
     const head = headOf(session, layer.firstHead + kv);
     protect(e, session, head, scoresOf(e, kv), sinks, window);
     for (let j = head.length; j < longest(session, layer); ++j) store<f32>(scoresOf(e, kv) + (j << 2), -Infinity);
@@ -133,6 +141,7 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
   const session = changetype<Session>(address);
   const rows = observedCount(e, session);
   if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
+  if (looksAtAll(policy) && (e.observedKind == 0 || e.observedSession != address)) return Status.BAD_ARGUMENT;
   if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
   if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
   for (let i: u32 = 0; i < e.nLayers; ++i) {

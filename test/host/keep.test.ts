@@ -80,11 +80,12 @@ test("slots and bytes: no head has more after any prompt's end; sinks and window
 });
 
 test("the same tokens for the same turns: in chunks of any size, paused, forked, and after a turn that was left", async () => {
-  const run = async (chunk: number, way: "whole" | "paused" | "forked" | "left"): Promise<readonly number[]> => {
+  type Way = "whole" | "paused" | "forked" | "left";
+  const run = async (policy: string, chunk: number, way: Way): Promise<readonly number[]> => {
     await using model = await load(DEFAULT_MODEL, {
       contextLength: 512,
       chunk,
-      policy: "snapkv:window=40",
+      policy,
       keys: "q4",
       values: "q4",
     });
@@ -100,15 +101,52 @@ test("the same tokens for the same turns: in chunks of any size, paused, forked,
     const next = await session.complete({ ids: [9, 8, 7] }, greedy);
     return [...result.completionIds, ...next.completionIds];
   };
-  const expected = await run(64, "whole");
-  for (const [chunk, way] of [
-    [1, "whole"],
-    [7, "paused"],
-    [64, "forked"],
-    [33, "left"],
-  ] as const) {
-    assert.equal(await run(chunk, way), expected, `${chunk}, ${way}`);
+  for (const policy of ["snapkv:window=40", "observed-attention"]) {
+    const expected = await run(policy, 64, "whole");
+    for (const [chunk, way] of [
+      [1, "whole"],
+      [7, "paused"],
+      [64, "forked"],
+      [33, "left"],
+    ] as const) {
+      assert.equal(await run(policy, chunk, way), expected, `${policy}, ${chunk}, ${way}`);
+    }
   }
+});
+
+test("where all rows are observed, prompts that begin at once wait for each other; others go on, and aborts are heard", async () => {
+  await using model = await load(DEFAULT_MODEL, { contextLength: 512, chunk: 16, policy: "observed-attention" });
+  const prompts = [PROMPT, PROMPT.slice(50), randomIds(90, 4000, 6)];
+  const alone: number[][][][] = [];
+  for (const ids of prompts) {
+    const session = model.session({ keep: { ratio: 0.5 } });
+    await session.complete({ ids }, { ...greedy, maxTokens: 0 });
+    alone.push(session.kept());
+    session.close();
+  }
+  const talker = model.session();
+  const talk = await talker.complete({ ids: [1, 2, 3] }, greedy);
+  const again = model.session();
+  const sessions = prompts.map(() => model.session({ keep: { ratio: 0.5 } }));
+  const left = model.session({ keep: { ratio: 0.5 } });
+  const stop = new AbortController();
+  const results = await Promise.all([
+    again.complete({ ids: [1, 2, 3] }, greedy),
+    ...sessions.map((session, i) => session.complete({ ids: prompts[i]! }, { ...greedy, maxTokens: i })),
+    left
+      .complete({ ids: PROMPT }, { ...greedy, signal: stop.signal, onPrefill: () => stop.abort(new Error("enough")) })
+      .catch((error: Error) => error.message),
+  ]);
+  assert.is(results.at(-1), "enough");
+  assert.equal((results[0] as typeof talk).completionIds, talk.completionIds);
+  sessions.forEach((session, i) => {
+    const kept = session
+      .kept()
+      .map((heads) => heads.map((positions) => positions.filter((p) => p < prompts[i]!.length)));
+    assert.equal(kept, alone[i], `prompt ${i}`);
+  });
+  await left.complete({ ids: PROMPT }, { ...greedy, maxTokens: 0 });
+  assert.equal(left.kept(), alone[0]);
 });
 
 test("a conversation that goes on past the context evicts besides: pages of what was kept, oldest first", async () => {

@@ -11,7 +11,17 @@ import { layerBudgets, parsePolicy } from "../../host/policy.ts";
 import { evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
 import { report } from "../kernel/compare.ts";
 import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
-import { chunkKv64, finch64, keyDiff64, keyNorm64, lagKv64, type Rows, snapKv64, tova64 } from "../oracle/policies.ts";
+import {
+  chunkKv64,
+  finch64,
+  keyDiff64,
+  keyNorm64,
+  lagKv64,
+  observed64,
+  type Rows,
+  snapKv64,
+  tova64,
+} from "../oracle/policies.ts";
 import { randomIds, sameBits } from "./load.ts";
 import { distance, openRandom, randomWeights } from "./random-llama.ts";
 
@@ -49,6 +59,8 @@ const POLICIES = [
   "lagkv:sinks=3,lag=20",
   "finch:window=16",
   "chunkkv:window=16,chunk=10",
+  "observed-attention",
+  "h2o",
 ];
 
 const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
@@ -66,7 +78,7 @@ function feed(model: Model, session: number, from: number, to: number, chunk = 6
 /** A session whose prompt has ended. */
 function prompted(model: Model, rule: PromptRule = HALF, chunk = 64): number {
   const session = model.engine.openSession();
-  model.engine.runtime.exports.observeRows(session, PROMPT - observedRows(model.engine));
+  model.engine.runtime.exports.observeRows(session, Math.max(0, PROMPT - observedRows(model.engine)));
   feed(model, session, 0, PROMPT, chunk);
   evictPrompt(model.engine, session, rule);
   return session;
@@ -159,6 +171,26 @@ const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]
         keys,
         5,
       ), // smoothed
+  ],
+  "observed-attention": [
+    ({ queries, keys }) => observed64(queries, keys),
+    ({ queries, keys }) => observed64(queries, keys, false), // the sum, which early slots win
+    ({ queries, keys }) => observed64(queries.slice(0, 1), keys), // one head of the group
+    ({ queries, keys }) =>
+      snapKv64(
+        queries.map((rows) => rows.slice(-16)),
+        keys,
+        1,
+      ), // the last rows only
+  ],
+  "h2o:recent=0": [
+    ({ queries, keys }) => observed64(queries, keys, false),
+    ({ queries, keys }) => observed64(queries, keys),
+  ],
+  h2o: [
+    ({ queries, keys }) =>
+      observed64(queries, keys, false).map((x, j) => (j >= PROMPT * 0.75 ? Number.POSITIVE_INFINITY : x)),
+    ({ queries, keys }) => observed64(queries, keys, false), // nothing recent
   ],
   tova: [
     (_, layer) =>
@@ -277,7 +309,7 @@ test("chunks, a fork, a second prompt's end: the same bits for the same events, 
     ["q3", "q4"],
   ] as const) {
     const options = { contextLength: 224, keys, values, kvWindow: 32, kvSinks: 32 };
-    for (const policy of ["key-diff", "adakv:window=16", "snapkv:window=16"]) {
+    for (const policy of ["key-diff", "adakv:window=16", "snapkv:window=16", "observed-attention"]) {
       const model = await open(policy, options);
       const { exports } = model.engine.runtime;
       const run = (chunk: number, forks: boolean): Float32Array => {
@@ -309,6 +341,50 @@ test("chunks, a fork, a second prompt's end: the same bits for the same events, 
   }
 });
 
+test("threads choose what one chooses, where all rows are added up", async () => {
+  const run = async (threads: number): Promise<readonly [Uint32Array[], Float32Array]> => {
+    const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, policy: "observed-attention", threads });
+    assert.is(model.engine.threads, threads);
+    const session = prompted(model);
+    const result = [heldPositions(model.engine, session), feed(model, session, PROMPT, 170).slice()] as const;
+    await model.close();
+    return result;
+  };
+  const [kept, logits] = await run(1);
+  for (const threads of [2, 3]) {
+    const [others, bits] = await run(threads);
+    assert.equal(others, kept);
+    assert.ok(sameBits(bits, logits));
+  }
+});
+
+test("what all rows give the slots: a row gives each head its share; with a page that is evicted goes what it was given", async () => {
+  for (const chunk of [1, 64]) {
+    const model = await open("observed-attention", { contextLength: 96, keys: "q8", values: "q8" });
+    const { runtime } = model.engine;
+    const session = model.engine.openSession();
+    assert.is(runtime.exports.sessionEvict(session, 3, 1, 0), Status.OK);
+    runtime.exports.observeRows(session, 0);
+    let total = 0;
+    for (const end of [60, 96, 140, 170]) {
+      feed(model, session, runtime.exports.sessionLength(session), end, chunk);
+      const slots = runtime.exports.headSlots(session, 3);
+      const sums = runtime.floats(runtime.exports.observedSumsAddress(3), 96 + 32);
+      assert.ok(sums.subarray(0, slots).every((x) => x > 0));
+      assert.ok(sums.subarray(slots).every((x) => x === 0));
+      assert.ok(sums[slots - 1]! <= GROUP, "one row has seen the newest");
+      const sum = sums.reduce((a, b) => a + b);
+      if (end < 96) assert.ok(Math.abs(sum - end * GROUP) < 1e-3, `${sum}`);
+      else assert.ok(sum < end * GROUP - 1, "some has gone");
+      total += sum;
+    }
+    report(`sums, chunks of ${chunk}`, total, "rows times heads");
+    runtime.exports.observeRows(session, 170);
+    assert.ok(runtime.floats(runtime.exports.observedSumsAddress(0), 500).every((x) => x === 0));
+    await model.close();
+  }
+});
+
 test("a fork keeps what its parent gives up, and pages of both are counted", async () => {
   const model = await open("key-norm", { contextLength: 224, keys: "q4", values: "q4" });
   const { exports } = model.engine.runtime;
@@ -333,7 +409,7 @@ test("sinks, window and pins stay, whatever the policy says of them", async () =
     const { engine } = model;
     const session = engine.openSession();
     assert.is(engine.runtime.exports.sessionPin(session, 60, 67), Status.OK);
-    engine.runtime.exports.observeRows(session, PROMPT - observedRows(engine));
+    engine.runtime.exports.observeRows(session, Math.max(0, PROMPT - observedRows(engine)));
     feed(model, session, 0, PROMPT);
     evictPrompt(engine, session, { keep: { slots: 50 }, sinks: 6, window: 9 });
     const must = [0, 1, 2, 3, 4, 5, 60, 61, 62, 63, 64, 65, 66, ...Array.from({ length: 9 }, (_, i) => PROMPT - 9 + i)];

@@ -29,6 +29,15 @@ export function windowAttention64(queries: Rows, keys: Rows): number[][] {
   });
 }
 
+/** What all queries give each key: the mean over those that see it and the heads, or the sum. Queries of each head. */
+export function observed64(heads: readonly Rows[], keys: Rows, isMean = true): number[] {
+  const attention = heads.flatMap((queries) => windowAttention64(queries, keys));
+  return keys.map((_, j) => {
+    const sum = attention.reduce((total, weights) => total + weights[j]!, 0);
+    return isMean ? sum / ((keys.length - j) * heads.length) : sum;
+  });
+}
+
 /** @param heads - queries of each head of the group */
 export function snapKv64(heads: readonly Rows[], keys: Rows, kernel: number): number[] {
   const rows = heads[0]!.length;
