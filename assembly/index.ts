@@ -54,6 +54,7 @@ export {
   vectorAlloc,
 } from "./model/layout";
 export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
+export { headKeys, layerAngles, queriesAddress, rowAttention } from "./policy/calibrate";
 export { observeRows } from "./policy/observe";
 export { observedSumsAddress } from "./policy/observed-sums";
 export {

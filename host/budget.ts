@@ -236,7 +236,14 @@ function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelCon
   const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
   const sums = policy.observed === Observed.NOTHING ? 0 : slots * nLayers * nKvHeads * 4;
   return [
-    ...[slots * nKvHeads * 4, slots * nKvHeads, slots * Math.max(keyDim, valueDim) * 4, slots * 4, nLayers * 4, 32],
+    ...[
+      slots * nKvHeads * 4,
+      slots * nKvHeads,
+      slots * Math.max(keyDim, valueDim) * 4,
+      slots * 4,
+      nLayers * nKvHeads * 4,
+      32,
+    ],
     ...(sums > 0 ? [sums] : []),
     ...(observed > 0 ? [observed] : []),
   ];

@@ -38,6 +38,8 @@ export class Engine {
   readonly sizes: RunSizes;
   /** Where the packed weights lie, in the file's order; once they are loaded. */
   weights: readonly WeightRegion[] = [];
+  /** Scores of all KV heads, where a policy deals by them. */
+  headScores: readonly number[] | undefined;
   readonly #limit: EngineLimit | undefined;
   /** Bytes that may still be taken under the limit. */
   readonly #room: () => number;

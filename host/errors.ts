@@ -64,6 +64,8 @@ export type ThimbleErrorCode =
   | "capsule_mismatch"
   /** The capsule needs a key, has none though one was given, or was made with another one. */
   | "capsule_key"
+  /** A calibration is of another model, or of another kind than the policy needs; `subject` says which. */
+  | "calibration_mismatch"
   /** The engine broke an invariant; a defect in Thimble. */
   | "internal";
 

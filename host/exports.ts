@@ -67,6 +67,11 @@ export interface EngineExports {
   promptPages(session: number): number;
   /** Evicts down to the budgets; `safe` above 1: each head its own. */
   promptEvict(session: number, policy: Policy, sinks: number, window: number, safe: number): Status;
+  /** For calibrations: see policy/calibrate.ts. */
+  queriesAddress(layer: number, row: number): number;
+  headKeys(session: number, head: number): number;
+  rowAttention(session: number, layer: number, queryHead: number, row: number): number;
+  layerAngles(layer: number, position: number): number;
   policyBudgetsAddress(): number;
   policyParametersAddress(): number;
   headSlots(session: number, head: number): number;

@@ -5,6 +5,7 @@
 
 export type { MemoryPlan } from "./budget.ts";
 export type { ByteSize } from "./byte-size.ts";
+export { CALIBRATION, type CalibrateOptions, calibrateHeads } from "./calibrate-heads.ts";
 export type { CapsuleSource } from "./capsule/byte-reader.ts";
 export type { SavedCapsule } from "./capsule/known-links.ts";
 export type { RestoreOptions } from "./capsule/restore.ts";
@@ -15,6 +16,7 @@ export type { RowRequest } from "./engine.ts";
 export { ThimbleError, type ThimbleErrorCode, type ThimbleErrorDetails } from "./errors.ts";
 export type { GenerateOptions, Generation, GenerationResult } from "./generation.ts";
 export { readHeader } from "./gguf.ts";
+export type { HeadScoreKind, HeadScores } from "./head-scores.ts";
 export type { GgufHeader, TensorInfo } from "./header.ts";
 export { openUrl, type UrlOptions } from "./http-source.ts";
 export type { CacheOptions, KvFormName } from "./kv-cache.ts";

@@ -6,6 +6,7 @@
 import { type Architecture, describeModel } from "./architecture.ts";
 import { checkProportion, type MemoryPlan, planMemory, stagingBytes } from "./budget.ts";
 import { Engine } from "./engine.ts";
+import { checkHeadScores, type HeadScores } from "./head-scores.ts";
 import type { GgufHeader } from "./header.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
 import { checkChoice } from "./options.ts";
@@ -18,6 +19,11 @@ import type { ActivationMode } from "./weight-form.ts";
 import { checkTypes, type LoadProgress, loadWeights, type WeightRegion } from "./weights.ts";
 
 export interface LoadOptions extends PlanOptions {
+  /**
+   * What a calibration has found of the model's heads, for the policies "duo-attention" and "razor": an object, or its JSON
+   * (head-scores.ts).
+   */
+  readonly headScores?: HeadScores | string;
   /** Build of the WebAssembly module; "auto" takes the fastest that runs here. All give the same bits. */
   readonly variant?: VariantChoice;
   /** Aborts loading; `loadModel` then throws the signal's reason. */
@@ -84,6 +90,7 @@ export async function loadDescribed(
   const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress }, regions };
   await loadWeights(loading, architecture);
   engine.weights = regions;
+  engine.headScores = await checkHeadScores(options.headScores, { engine, header, activations });
   await engine.startThreads();
   const weightsMs = platform.now() - start;
   return { platform, architecture, engine, plan, activations, budget: limit?.budget, weightsMs };

@@ -12,6 +12,7 @@ import { createDetokenizer } from "./detokenizer.ts";
 import type { Engine, RowRequest } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { readHeader } from "./gguf.ts";
+import type { CalibratedModel } from "./head-scores.ts";
 import type { GgufHeader } from "./header.ts";
 import type { KvFormName } from "./kv-cache.ts";
 import { describeFormat } from "./kv-format.ts";
@@ -78,6 +79,11 @@ export class Model implements AsyncDisposable {
     this.engine = loaded.engine;
     this.platform = loaded.platform;
     this.name = metadataString(loaded.header, "general.name", { default: loaded.header.file });
+  }
+
+  /** For this package's own modules: what digests of the model are made of. */
+  get calibrated(): CalibratedModel {
+    return { engine: this.engine, header: this.header, activations: this.#loaded.activations };
   }
 
   /** Made at first use: a file whose tokenizer is not supported still runs on token ids. @throws ThimbleError */

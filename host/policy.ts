@@ -6,8 +6,11 @@
 import { Observed, Policy } from "../assembly/memory/status.ts";
 import { ThimbleError } from "./errors.ts";
 
-/** How a budget is dealt: every head the same, more to lower layers, or by score among the heads of a layer. */
-export type Dealing = "uniform" | "pyramid" | "adaptive";
+/**
+ * How a budget is dealt: every head the same, more to lower layers, by score among the heads of a layer, or all to some heads
+ * and little to others (head-budgets.ts).
+ */
+export type Dealing = "uniform" | "pyramid" | "adaptive" | "heads";
 
 interface PolicyEntry {
   readonly policy: Policy;
@@ -26,6 +29,27 @@ const KERNEL = ["kernel", 5, 1, 63] as const;
 /** By name; papers and formulas are in assembly/policy. Defaults are those of kvpress. */
 const POLICIES = {
   streaming: { policy: Policy.STREAMING, dealing: "uniform", parameters: [["sinks", 4, 0, 65_536]], taken: 0 },
+  "duo-attention": {
+    policy: Policy.STREAMING,
+    dealing: "heads",
+    parameters: [
+      ["sinks", 128, 0, 65_536],
+      ["recent", 256, 1, 65_536],
+      ["heads", 0, 0, 1],
+    ],
+    taken: 0,
+  },
+  razor: {
+    policy: Policy.STREAMING,
+    dealing: "heads",
+    parameters: [
+      ["sinks", 4, 0, 65_536],
+      ["recent", 4000, 1, 65_536],
+      ["buffer", 0.2, 0, 1],
+      ["heads", 0, 0, 1],
+    ],
+    taken: 0,
+  },
   "key-norm": { policy: Policy.KEY_NORM, dealing: "uniform", parameters: [], taken: 0 },
   "key-diff": { policy: Policy.KEY_DIFF, dealing: "uniform", parameters: [], taken: 0 },
   snapkv: { policy: Policy.SNAPKV, dealing: "uniform", parameters: [KERNEL, WINDOW], taken: 1 },

@@ -3,13 +3,14 @@
  * budget (assembly/policy/prompt-end.ts).
  * @module
  */
-import { Observed, Size, Status } from "../assembly/memory/status.ts";
+import { Observed, Policy, Size, Status } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
+import { headBudgets, streamingSlots } from "./head-budgets.ts";
 import { pageSizes } from "./kv-cache.ts";
 import type { EvictedSpan } from "./ledger.ts";
 import { checkInteger } from "./options.ts";
-import { layerBudgets } from "./policy.ts";
+import { layerBudgets, type PolicySpec } from "./policy.ts";
 import type { Keep, SessionOptions } from "./token-turn.ts";
 
 export interface PromptRule {
@@ -42,9 +43,13 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
   }
   const slots = kind === "bytes" ? slotsOf(engine, checkInteger("keep.bytes", value, 1, 2 ** 32)) : value;
   const rule = { sinks: sinks ?? 32, window: window ?? 64 };
-  const fewest = rule.sinks + rule.window + Size.PAGE_SLOTS;
+  const { policy } = engine.sizes.cache;
+  const streaming = policy.dealing === "heads" ? streamingSlots(policy, engine.sizes.contextLength) : 0;
+  const fewest = Math.max(rule.sinks + rule.window + Size.PAGE_SLOTS, streaming);
   if (!Number.isInteger(slots) || (slots as number) < fewest) {
-    const what = `sinks, window and a page of ${Size.PAGE_SLOTS} are ${fewest} tokens`;
+    const parts =
+      streaming === fewest ? "what a streaming head keeps" : `sinks, window and a page of ${Size.PAGE_SLOTS}`;
+    const what = `${parts} are ${fewest} tokens`;
     throw wrongKeep(
       `keep leaves ${String(slots)} tokens a KV head; ${what}: keep more, or protect fewer`,
       fewest,
@@ -106,11 +111,11 @@ export function evictPrompt(
   const n = Math.max(...held.map(({ length }) => length));
   const share = "share" in rule.keep ? rule.keep.share : Math.min(1, rule.keep.slots / n);
   if (share >= 1) return [];
-  const budgets = layerBudgets(policy, config.nLayers, n, share).map((slots) => Math.max(slots, 1));
+  const budgets = budgetsOf(engine, policy, n, share).map((slots) => Math.max(slots, 1));
   engine.reservePages(exports.promptPages(session));
-  runtime.words(exports.policyBudgetsAddress(), config.nLayers).set(budgets);
+  runtime.words(exports.policyBudgetsAddress(), budgets.length).set(budgets);
   runtime.floats(exports.policyParametersAddress(), 8).set(policy.taken);
-  const sinks = Math.max(rule.sinks, policy.name === "streaming" ? policy.values.get("sinks")! : 0);
+  const sinks = Math.max(rule.sinks, policy.policy === Policy.STREAMING ? policy.values.get("sinks")! : 0);
   const safe = policy.dealing === "adaptive" ? policy.values.get("safeguard")! : OWN;
   const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);
   if (status === Status.BAD_ARGUMENT) {
@@ -120,6 +125,19 @@ export function evictPrompt(
   }
   runtime.check(status, "eviction at the end of a prompt");
   return spansOf(held, heldPositions(engine, session), pageSizes(sizes.cache, config).aged / Size.PAGE_SLOTS);
+}
+
+/** Slots that each KV head keeps. */
+function budgetsOf({ config, headScores }: Engine, policy: PolicySpec, n: number, share: number): number[] {
+  if (policy.dealing !== "heads") {
+    return layerBudgets(policy, config.nLayers, n, share).flatMap((slots) =>
+      Array<number>(config.nKvHeads).fill(slots),
+    );
+  }
+  const scores = headScores!.map((score, head) => {
+    return config.layers[Math.floor(head / config.nKvHeads)]!.window === 0 ? score : Number.NaN;
+  });
+  return headBudgets(policy, scores, n, share);
 }
 
 /** Runs of positions that at least one head held and does not hold any more. */

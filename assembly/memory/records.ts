@@ -339,7 +339,7 @@ export class Engine {
   /** Keys or values of a head, f32 [policySlots][keyDim or valueDim], and the weights of one query on them. */
   policyKeys: usize;
   policyWeights: usize;
-  /** Slots that each layer's heads keep, u32 [layers], and parameters of the policy, f32 [8]: the host writes them. */
+  /** Slots that each KV head keeps, u32 [nHeadViews], and parameters of the policy, f32 [8]: the host writes them. */
   policyBudgets: usize;
   policyParameters: usize;
   /** Free session regions, linked through Session.nextFree. */

@@ -168,7 +168,7 @@ export function layoutRunState(stagingBytes: u32): Status {
     e.keepMap = arenaAlloc(slots * e.nKvHeads);
     e.policyKeys = arenaAlloc((slots * max<u32>(e.keyDim, e.valueDim)) << 2);
     e.policyWeights = arenaAlloc(slots << 2);
-    e.policyBudgets = arenaAlloc(<u64>e.nLayers << 2);
+    e.policyBudgets = arenaAlloc(<u64>e.nHeadViews << 2);
     e.policyParameters = arenaAlloc(32);
     if (e.observedKind != 0) e.observedSums = arenaAlloc((slots * e.nHeadViews) << 2);
     if (e.observeRows != 0) e.observed = arenaAlloc((<u64>e.nLayers * e.observeRows * e.nHeads * e.keyDim) << 2);

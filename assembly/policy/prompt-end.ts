@@ -4,7 +4,7 @@
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
  *                     finch -, chunkkv [kernel, chunk], observed and h2o [share of the budget that is recent]
- *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
+ *   policyBudgets:    slots that each KV head keeps; adaptive: as many as the layer's first head, for each, are dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
  * scores of all heads.
@@ -61,6 +61,12 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   } else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
 }
 
+// @ts-ignore: decorator
+@inline
+function budgetOf(e: Engine, layer: Layer, kv: u32): u32 {
+  return load<u32>(e.policyBudgets + (<usize>(layer.firstHead + kv) << 2));
+}
+
 function isPinned(session: Session, position: u32): bool {
   for (let i: u32 = 0; i < session.nPins; ++i) {
     const pin = session.pins + (i << 3);
@@ -107,15 +113,15 @@ function safeguard(e: Engine, layer: Layer, n: u32, safe: u32): void {
 }
 
 /** The scores of a layer's heads as policies and protection have them. */
-function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, budget: u32, sinks: u32, window: u32): void {
+function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, sinks: u32, window: u32): void {
   const rows = observedCount(e, session);
   const together = choosesTogether(policy);
   if (policy == Policy.TOVA) scoreTova(e, session, layer, rows);
   else if (policy == Policy.CHUNKKV) {
-    scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budget);
+    scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budgetOf(e, layer, 0));
   }
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-    if (!together) scoreHead(e, session, layer, kv, policy, budget);
+    if (!together) scoreHead(e, session, layer, kv, policy, budgetOf(e, layer, kv));
     const head = headOf(session, layer.firstHead + kv);
     protect(e, session, head, scoresOf(e, kv), sinks, window);
     for (let j = head.length; j < longest(session, layer); ++j) store<f32>(scoresOf(e, kv) + (j << 2), -Infinity);
@@ -149,16 +155,18 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
     if (layer.window != 0) continue;
     const n = longest(session, layer);
     if (looksBack(policy) && n <= rows) continue;
-    const budget = load<u32>(e.policyBudgets + (i << 2));
-    scoreLayer(e, session, layer, policy, budget, sinks, window);
-    const k = policy == Policy.CHUNKKV ? 0 : budget; // its chunks are chosen already
+    scoreLayer(e, session, layer, policy, sinks, window);
     if (safe <= 1) {
+      const k = budgetOf(e, layer, 0);
       let least: u32 = 0;
       for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) least += protectedSlots(e, kv, n);
       safeguard(e, layer, n, <u32>(<f32>k * safe));
       keepHighest(e, 0, layer.nKvHeads, n, max<u32>(least, k * layer.nKvHeads));
     } else {
-      for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) keepHighest(e, kv, kv + 1, n, max<u32>(protectedSlots(e, kv, n), k));
+      for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+        const k = policy == Policy.CHUNKKV ? 0 : budgetOf(e, layer, kv); // its chunks are chosen already
+        keepHighest(e, kv, kv + 1, n, max<u32>(protectedSlots(e, kv, n), k));
+      }
     }
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       const head = headOf(session, layer.firstHead + kv);

@@ -29,7 +29,7 @@ export function commandHelp(manual: Manual, table: OptionTable): string {
 }
 
 export function generalHelp(version: string, manuals: readonly Manual[]): string {
-  const commands = manuals.map(({ name, summary }) => `  ${name.padEnd(12)}${summary}`);
+  const commands = manuals.map(({ name, summary }) => `  ${name.padEnd(17)}${summary}`);
   return `thimble ${version}: language models in a thimbleful of memory
 
 Usage: thimble COMMAND [arguments]

@@ -29,6 +29,7 @@ import {
   UsageError,
   type Values,
 } from "./arguments.ts";
+import { readText } from "./input.ts";
 import { note, oneLine } from "./output.ts";
 import { createProgress } from "./progress.ts";
 
@@ -136,6 +137,10 @@ export const LOADING = {
     choice("int8", "f32"),
     "Arithmetic of the matrix products; f32 is a slow oracle that needs up to 7 times the memory",
     { default: "int8" },
+  ),
+  "head-scores": single(
+    text("FILE"),
+    "What thimble calibrate-heads has found, for the policies duo-attention and razor",
   ),
   variant: single(choice("auto", "simd", "relaxed"), "Build of the WebAssembly module; all give the same tokens", {
     default: "auto: the fastest that runs here",
@@ -271,17 +276,20 @@ export function memoryOptions(values: Values<typeof MEMORY>): PlanOptions {
 /** Loads with a progress bar, and says what a user should know of the file. */
 export async function openModel(path: string, values: LoadValues, more: LoadOptions = {}): Promise<Model> {
   const { quiet, threads = 1 } = values;
+  const scores = values["head-scores"];
+  const headScores = scores === undefined ? {} : { headScores: await readText(scores) };
   const progress = await createProgress("Loading", "bytes", quiet);
   try {
     const model = await loadModel(path, {
       ...memoryOptions(values),
+      ...headScores,
       ...(values.activations === undefined ? {} : { activations: values.activations }),
       ...(values.variant === undefined ? {} : { variant: values.variant }),
       onProgress: ({ loaded, total }) => progress.update(loaded, total),
       ...more,
     });
     const { stats, config } = model;
-    if (stats.contextLength < (values.context ?? config.trainedContext) && !quiet) {
+    if (stats.contextLength < (more.contextLength ?? values.context ?? config.trainedContext) && !quiet) {
       const forms = `${stats.keys} keys and ${stats.values} values`;
       note(`thimble: the budget has room for ${stats.contextLength} of ${config.trainedContext} tokens, with ${forms}`);
     }

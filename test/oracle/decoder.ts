@@ -38,8 +38,14 @@ export interface Decoded {
   readonly inputs: readonly (readonly (readonly number[])[])[];
 }
 
-/** Queries, keys (rotated) and values of a layer's tokens: [head][token]. */
-export function projected(shape: DecoderShape, weights: Weights, inputs: Decoded["inputs"], layer: number) {
+/** Queries, keys (rotated, if not said otherwise) and values of a layer's tokens: [head][token]. */
+export function projected(
+  shape: DecoderShape,
+  weights: Weights,
+  inputs: Decoded["inputs"],
+  layer: number,
+  isRotated = true,
+) {
   const of = (name: string, dim: number, rotated: boolean) => {
     const rows = inputs[layer]!.map((x, t) => {
       const all = heads(multiply(weights.get(`blk.${layer}.${name}.weight`)!, x), dim);
@@ -49,8 +55,8 @@ export function projected(shape: DecoderShape, weights: Weights, inputs: Decoded
   };
   const { keyDim, valueDim } = shape;
   return {
-    queries: of("attn_q", keyDim, true),
-    keys: of("attn_k", keyDim, true),
+    queries: of("attn_q", keyDim, isRotated),
+    keys: of("attn_k", keyDim, isRotated),
     values: of("attn_v", valueDim, false),
   };
 }
@@ -102,7 +108,7 @@ function heads(x: readonly number[], dim: number): number[][] {
 }
 
 /** Pairs (2i, 2i + 1) as complex numbers, turned. */
-function rotate(head: readonly number[], position: number): number[] {
+export function rotate(head: readonly number[], position: number): number[] {
   return head.map((x, d) => {
     const angle = ropeAngle64(position, d >> 1, head.length, ROPE_BASE);
     const other = head[d ^ 1]!;

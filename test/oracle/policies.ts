@@ -3,6 +3,8 @@
  * @module
  */
 
+import { rotate } from "./decoder.ts";
+
 export type Rows = readonly (readonly number[])[];
 
 const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
@@ -113,4 +115,38 @@ export function chunkKv64(scores: readonly (readonly number[])[], chunk: number,
   const order = means.map((_, c) => c).sort((a, b) => means[b]! - means[a]!);
   const stays = new Set(order.slice(0, Math.max(1, Math.floor(means.length * share))));
   return scores[0]!.map((_, j) => (stays.has(Math.floor(j / chunk)) ? 1 : -1));
+}
+
+/** Area under the cumulated attention of the mean query to the mean key at 500 positions; queries and keys before RoPE. */
+export function duoScore64(heads: readonly Rows[], keys: Rows): number {
+  const average = (rows: Rows): number[] => rows[0]!.map((_, d) => mean(rows.map((row) => row[d]!)));
+  const placed = Array.from({ length: 500 }, (_, p) => rotate(average(keys), p));
+  return mean(
+    heads.map((queries) => {
+      const weights = windowAttention64([rotate(average(queries), 499)], placed)[0]!;
+      return mean(weights.map((_, j) => weights.slice(0, j + 1).reduce((a, b) => a + b, 0)));
+    }),
+  );
+}
+
+/** Attention to places of the same token, or to what came after those; of a sequence of `period` tokens over and over. */
+export function lookScores64(
+  heads: readonly Rows[],
+  keys: Rows,
+  period: number,
+  which: "both" | "echo" | "induction",
+): number {
+  const scores = heads.map((queries) => {
+    const rows = windowAttention64(queries, keys).slice(period);
+    const look = (ahead: number): number =>
+      mean(
+        rows.map((row, r) => {
+          const isLooked = (j: number): boolean => j >= ahead && j < r + period && (r + ahead - j) % period === 0;
+          return row.reduce((sum, weight, j) => sum + (isLooked(j) ? weight : 0), 0);
+        }),
+      );
+    const [echo, induction] = [look(0), look(1)];
+    return which === "both" ? Math.max(echo, induction) : which === "echo" ? echo : induction;
+  });
+  return Math.max(...scores);
 }

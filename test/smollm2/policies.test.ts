@@ -24,6 +24,8 @@ const FILES = {
   chunkkv: "ChunkKV_SnapKV",
   tova: "TOVA",
   lagkv: "LagKV",
+  // With the heads that kvpress's formula finds on the reference's own texts.
+  "duo-attention:heads=0.5": "DuoAttention",
 } as const;
 
 /** The same for policies that look at all rows of a prompt: by the policy that the model is loaded with. */
@@ -54,6 +56,7 @@ else {
       await using model = await load(path, { ...options, contextLength: 1088, policy: loadedWith });
       const { engine } = model;
       const { exports } = engine.runtime;
+      engine.headScores = JSON.parse(readFileSync(`${folder}/../quality_raw.json`, "utf8")).calib.duo_scores.flat();
       const prefilled = engine.openSession();
       const from = Math.max(0, ids.length - observedRows(engine));
       exports.observeRows(prefilled, from);

@@ -1,0 +1,31 @@
+/**
+ * Budgets of heads that differ: retrieval heads keep all slots, streaming heads the first and the newest ones. Which are which
+ * says a calibration (head-scores.ts): the heads of lowest score stream.
+ * https://arxiv.org/abs/2410.10819 (DuoAttention), https://arxiv.org/abs/2407.15891 (RazorAttention)
+ * @module
+ */
+import type { PolicySpec } from "./policy.ts";
+
+/** Slots that a streaming head keeps of n: sinks, and the newest `recent`, or a share `buffer` of all where that is more. */
+export function streamingSlots({ values }: PolicySpec, n: number): number {
+  const recent = Math.max(values.get("recent")!, Math.floor((values.get("buffer") ?? 0) * n + 1e-9));
+  return Math.min(n, values.get("sinks")! + recent);
+}
+
+/**
+ * Slots that each KV head keeps of n. The share `heads` of all heads stream or, where it is 0, as many as bring the sum down to
+ * `share` of all slots; never more than all of them.
+ *
+ * @param scores of the heads, higher for those that need all slots; NaN: the head is none of ours, and keeps all
+ */
+export function headBudgets(spec: PolicySpec, scores: readonly number[], n: number, share: number): number[] {
+  const few = streamingSlots(spec, n);
+  const order = scores.flatMap((score, head) => (Number.isNaN(score) ? [] : [head]));
+  order.sort((a, b) => scores[a]! - scores[b]! || a - b);
+  const wanted = spec.values.get("heads")!;
+  const excess = order.length * n - Math.floor(order.length * n * share + 1e-9);
+  const streaming = wanted > 0 ? Math.round(order.length * wanted) : n > few ? Math.ceil(excess / (n - few)) : 0;
+  const budgets = scores.map(() => n);
+  for (const head of order.slice(0, streaming)) budgets[head] = few;
+  return budgets;
+}
