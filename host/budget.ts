@@ -10,6 +10,7 @@ import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import { formatScratch, queryBytes, wideHeadsOf } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
+import type { PolicySpec } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -228,12 +229,18 @@ export function checkProportion(
   });
 }
 
-/** Scores, kept slots, a head's keys and weights, budgets, parameters, sums over all rows, observed queries. */
+/** Columns of the matrix that a policy sketches keys with; 0: none. */
+export function sketchColumns(policy: PolicySpec | undefined, keyDim: number): number {
+  return Math.min(policy?.values.get("sketch") ?? 0, keyDim);
+}
+
+/** Scores, kept slots, a head's keys and weights, budgets, parameters, a sketch of keys, sums over all rows, observed queries. */
 function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelConfig, sizes: RunSizes): number[] {
   const { policy } = sizes.cache;
   if (policy === undefined) return [];
   const slots = sizes.contextLength + Size.PAGE_SLOTS;
   const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
+  const sketch = sketchColumns(policy, keyDim);
   const sums = policy.observed === Observed.NOTHING ? 0 : slots * nLayers * nKvHeads * 4;
   return [
     ...[
@@ -244,6 +251,7 @@ function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelCon
       nLayers * nKvHeads * 4,
       32,
     ],
+    ...(sketch > 0 ? [sketch * keyDim * 4 + sketch * sketch * 8 + keyDim * 12 + 16] : []),
     ...(sums > 0 ? [sums] : []),
     ...(observed > 0 ? [observed] : []),
   ];

@@ -4,7 +4,7 @@
  * @module
  */
 import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { aheadPages, cachePages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
+import { aheadPages, cachePages, type MemoryPlan, type RunSizes, regionBytes, sketchColumns } from "./budget.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
@@ -96,6 +96,9 @@ export class Engine {
       [Config.SLOT_POSITIONS, sizes.cache.policy === undefined ? 0 : 1],
       [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
       [Config.OBSERVED_SUMS, sizes.cache.policy?.observed ?? 0],
+      [Config.OBSERVED_CHUNK, sizes.cache.policy?.values.get("chunk") ?? 0],
+      [Config.OBSERVED_SINKS, sizes.cache.policy?.values.get("sinks") ?? 0],
+      [Config.SKETCH, sketchColumns(sizes.cache.policy, config.keyDim)],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");

@@ -19,12 +19,16 @@ interface PolicyEntry {
   readonly parameters: readonly (readonly [name: string, usual: number, least: number, most: number])[];
   /** How many of them the engine takes. */
   readonly taken: number;
+  /** What the engine takes where that is not the first parameters. */
+  readonly take?: (values: ReadonlyMap<string, number>) => readonly number[];
   /** What is added up over all rows of a prompt. Default: nothing. */
   readonly observed?: Observed;
 }
 
 const WINDOW = ["window", 64, 1, 1024] as const;
 const KERNEL = ["kernel", 5, 1, 63] as const;
+const SKETCH = ["sketch", 48, 1, 1024] as const;
+const CHUNK = ["chunk", 256, 16, 1024] as const;
 
 /** By name; papers and formulas are in assembly/policy. Defaults are those of kvpress. */
 const POLICIES = {
@@ -78,6 +82,29 @@ const POLICIES = {
     parameters: [["recent", 0, 0, 1]],
     taken: 1,
     observed: Observed.ATTENTION,
+  },
+  compactor: {
+    policy: Policy.COMPACTOR,
+    dealing: "uniform",
+    parameters: [["sinks", 8, 0, 1024], ["recent", 4, 0, 1024], ["blend", 0, 0, 1], SKETCH, CHUNK],
+    taken: 0,
+    take: (values) => [values.get("sinks")!, values.get("recent")!, values.get("blend")!, 1],
+    observed: Observed.CHUNKS,
+  },
+  leverage: {
+    policy: Policy.COMPACTOR,
+    dealing: "uniform",
+    parameters: [SKETCH],
+    taken: 0,
+    take: () => [0, 0, 1, 0],
+  },
+  "non-causal-attention": {
+    policy: Policy.COMPACTOR,
+    dealing: "uniform",
+    parameters: [CHUNK],
+    taken: 0,
+    take: () => [0, 0, 0, 1],
+    observed: Observed.CHUNKS,
   },
   h2o: {
     policy: Policy.H2O,
@@ -137,8 +164,10 @@ export function parsePolicy(text: unknown): PolicySpec {
     }
     values.set(key, value);
   }
-  const taken = entry.parameters.slice(0, entry.taken).map(([parameter]) => values.get(parameter)!);
-  const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : 0);
+  const first = entry.parameters.slice(0, entry.taken).map(([parameter]) => values.get(parameter)!);
+  const taken = entry.take?.(values) ?? first;
+  const chunkRows = entry.observed === Observed.CHUNKS ? values.get("chunk")! + (values.get("recent") ?? 0) : 0;
+  const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : chunkRows);
   const { policy, dealing, observed = Observed.NOTHING } = entry;
   return { name: name as PolicyName, policy, dealing, values, taken, observeRows, observed };
 }

@@ -113,8 +113,10 @@ export function evictPrompt(
   if (share >= 1) return [];
   const budgets = budgetsOf(engine, policy, n, share).map((slots) => Math.max(slots, 1));
   engine.reservePages(exports.promptPages(session));
+  const taken = [...policy.taken];
+  if (policy.name === "compactor" && taken[2] === 0) taken[2] = 1 - share;
   runtime.words(exports.policyBudgetsAddress(), budgets.length).set(budgets);
-  runtime.floats(exports.policyParametersAddress(), 8).set(policy.taken);
+  runtime.floats(exports.policyParametersAddress(), 8).set(taken);
   const sinks = Math.max(rule.sinks, policy.policy === Policy.STREAMING ? policy.values.get("sinks")! : 0);
   const safe = policy.dealing === "adaptive" ? policy.values.get("safeguard")! : OWN;
   const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);

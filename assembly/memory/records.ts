@@ -332,6 +332,12 @@ export class Engine {
   /** Observed, and its sums: f32 [nHeadViews][policySlots]; see policy/observed-sums.ts. */
   observedKind: u32;
   observedSums: usize;
+  /** Observed.CHUNKS: rows of a chunk, and before the first one. */
+  observedChunk: u32;
+  observedSinks: u32;
+  /** Columns of the sketch of keys, and its scratch; see policy/leverage.ts. */
+  sketch: u32;
+  sketched: usize;
   /** Scores of a layer's slots, f32 [nKvHeads][policySlots], and which of them stay, u8 of the same shape. */
   policyScores: usize;
   keepMap: usize;

@@ -130,6 +130,11 @@ export const enum Config {
   OBSERVE_ROWS = 30,
   /** Observed: what is added up over all rows of a prompt. */
   OBSERVED_SUMS = 40,
+  /** Observed.CHUNKS: rows of a chunk, and rows before the first one; OBSERVE_ROWS is what a chunk has and the rows after the last one. */
+  OBSERVED_CHUNK = 41,
+  OBSERVED_SINKS = 42,
+  /** Columns of the matrix that keys are sketched with; 0: none. */
+  SKETCH = 43,
   /** What pages of fewer than 8 bits keep besides codes: KvSection bits and numbers; see sections/sections.ts. */
   KV_SECTIONS = 31,
   /** Keys in planes: the low one is read where the largest probability of a span is below this. */
@@ -148,6 +153,7 @@ export const enum Policy {
   CHUNKKV = 7,
   OBSERVED = 20,
   H2O = 21,
+  COMPACTOR = 22,
 }
 
 /** What policies have added up while the rows of a prompt are computed: assembly/policy/observed-sums.ts. */
@@ -155,6 +161,8 @@ export const enum Observed {
   NOTHING = 0,
   /** The attention that each slot was given. */
   ATTENTION = 1,
+  /** The attention within chunks, from later rows as well: policy/chunk-attention.ts. */
+  CHUNKS = 2,
 }
 
 /** How the keys or the values of a page lie in memory; drawings in cache/page.ts and cache/packed-page.ts. */

@@ -12,8 +12,9 @@ import { hadamard } from "../kernels/hadamard";
 import { poolHeads } from "../kernels/pool-heads";
 import { rope } from "../kernels/rope";
 import { AttendTask, Engine, engine, HeadView, Layer, RopeTable, Row, Session } from "../memory/records";
-import { Option, Size, Slot } from "../memory/status";
+import { Observed, Option, Size, Slot } from "../memory/status";
 import { parallel, partStart } from "../thread/pool";
+import { observeChunk } from "../policy/chunk-attention";
 import { observe } from "../policy/observe";
 import { addObserved, dropObserved, isObserved } from "../policy/observed-sums";
 import { keyDrivenShares } from "./key-driven";
@@ -66,7 +67,7 @@ export function attention(e: Engine, layer: Layer, nRows: u32): void {
   const vStride: usize = (layer.sourceKvHeads * layer.valueDim) << 2;
   for (let r: u32 = 0; r < nRows; ++r) {
     prepare(e, layer, r, e.q + r * qStride, e.k + r * kStride, e.v + r * vStride);
-    if (e.observedSession != 0) observe(e, layer, rowAt(e, r), e.q + r * qStride);
+    if (e.observedSession != 0 && e.observedKind != <u32>Observed.CHUNKS) observe(e, layer, rowAt(e, r), e.q + r * qStride);
   }
   e.job = changetype<usize>(layer);
   e.jobRows = nRows;
@@ -89,7 +90,7 @@ function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
       for (let r: u32 = 0; r < nRows; ++r) if (rowAt(e, r).block == block) appendRow(e, layer, kv, r);
     }
     parallel(e, attendPart);
-    if (e.observedKind != 0 && e.observedSession != 0) parallel(e, observePart);
+    if (e.observedSession != 0) observeBlock(e, layer, nRows);
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       for (let r: u32 = 0; r < nRows; ++r) {
         const row = rowAt(e, r);
@@ -163,6 +164,16 @@ function attendPart(part: u32, parts: u32): void {
       const at = <usize>r * layer.nHeads + kv * group;
       attendGroup(e, layer, task, head, at, row.position + 1 + head.lead, group, session.relative != 0);
     }
+  }
+}
+
+/** What policies add up over the rows of a block. */
+function observeBlock(e: Engine, layer: Layer, nRows: u32): void {
+  if (e.observedKind == <u32>Observed.ATTENTION) parallel(e, observePart);
+  if (e.observedKind != <u32>Observed.CHUNKS) return;
+  for (let r: u32 = 0; r < nRows; ++r) {
+    const row = rowAt(e, r);
+    if (row.block == e.jobBlock && isObserved(e, row)) observeChunk(e, layer, row, e.q + <usize>r * layer.nHeads * (layer.keyDim << 2));
   }
 }
 

@@ -104,6 +104,15 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.OBSERVED_SUMS:
       e.observedKind = n;
       break;
+    case Config.OBSERVED_CHUNK:
+      e.observedChunk = n;
+      break;
+    case Config.OBSERVED_SINKS:
+      e.observedSinks = n;
+      break;
+    case Config.SKETCH:
+      e.sketch = n;
+      break;
     case Config.KV_SECTIONS:
       e.kvSections = n;
       break;

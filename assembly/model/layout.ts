@@ -10,6 +10,7 @@ import { tileBytes } from "../kernels/pack";
 import { ropeFrequencies } from "../kernels/rope-frequencies";
 import { arenaAlloc } from "../memory/arena";
 import { AttendTask, Engine, engine, Layer, layerAt, Linear, ropeAt, RopeTable, stride8 } from "../memory/records";
+import { sketchBytes } from "../policy/leverage";
 import { Form, KvForm, Size, Slot, Status, Vector } from "../memory/status";
 import { sectionScratch } from "../sections/add";
 import { packingBytes } from "../sections/pack";
@@ -170,6 +171,7 @@ export function layoutRunState(stagingBytes: u32): Status {
     e.policyWeights = arenaAlloc(slots << 2);
     e.policyBudgets = arenaAlloc(<u64>e.nHeadViews << 2);
     e.policyParameters = arenaAlloc(32);
+    if (e.sketch != 0) e.sketched = arenaAlloc(sketchBytes(e.keyDim, e.sketch));
     if (e.observedKind != 0) e.observedSums = arenaAlloc((slots * e.nHeadViews) << 2);
     if (e.observeRows != 0) e.observed = arenaAlloc((<u64>e.nLayers * e.observeRows * e.nHeads * e.keyDim) << 2);
   }

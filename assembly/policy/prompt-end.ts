@@ -3,7 +3,8 @@
  * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
- *                     finch -, chunkkv [kernel, chunk], observed and h2o [share of the budget that is recent]
+ *                     finch -, chunkkv [kernel, chunk], observed and h2o [share of the budget that is recent],
+ *                     compactor [sinks, recent, weight of leverage, weight of attention]
  *   policyBudgets:    slots that each KV head keeps; adaptive: as many as the layer's first head, for each, are dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
@@ -13,8 +14,9 @@ import { compactHead, compactPages } from "../cache/compact";
 import { headOf } from "../cache/heads";
 import { positionOf } from "../cache/slots";
 import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
-import { Option, Policy, Size, Status } from "../memory/status";
+import { Observed, Option, Policy, Size, Status } from "../memory/status";
 import { scoreChunkKv } from "./chunkkv";
+import { scoreCompactor } from "./compactor";
 import { scoreFinch } from "./finch";
 import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
@@ -37,9 +39,14 @@ function looksBack(policy: Policy): bool {
   return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV;
 }
 
-/** Whether a policy looks at what all rows have added up. */
-function looksAtAll(policy: Policy): bool {
+function isObserved(policy: Policy): bool {
   return policy == Policy.OBSERVED || policy == Policy.H2O;
+}
+
+/** What all rows must have added up for a policy. */
+function addedUp(e: Engine, policy: Policy): Observed {
+  if (isObserved(policy)) return Observed.ATTENTION;
+  return policy == Policy.COMPACTOR && parameter(e, 3) != 0 ? Observed.CHUNKS : Observed.NOTHING;
 }
 
 /** Whether the heads of a layer have the same scores. */
@@ -56,7 +63,7 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
   else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
-  else if (looksAtAll(policy)) {
+  else if (isObserved(policy)) {
     scoreObserved(e, session, layer, head, kv, policy == Policy.OBSERVED, <u32>(<f32>budget * parameter(e, 0)), out);
   } else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
 }
@@ -115,8 +122,10 @@ function safeguard(e: Engine, layer: Layer, n: u32, safe: u32): void {
 /** The scores of a layer's heads as policies and protection have them. */
 function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, sinks: u32, window: u32): void {
   const rows = observedCount(e, session);
-  const together = choosesTogether(policy);
-  if (policy == Policy.TOVA) scoreTova(e, session, layer, rows);
+  const together = choosesTogether(policy) || policy == Policy.COMPACTOR;
+  if (policy == Policy.COMPACTOR) {
+    scoreCompactor(e, session, layer, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2), parameter(e, 3));
+  } else if (policy == Policy.TOVA) scoreTova(e, session, layer, rows);
   else if (policy == Policy.CHUNKKV) {
     scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budgetOf(e, layer, 0));
   }
@@ -147,7 +156,9 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
   const session = changetype<Session>(address);
   const rows = observedCount(e, session);
   if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
-  if (looksAtAll(policy) && (e.observedKind == 0 || e.observedSession != address)) return Status.BAD_ARGUMENT;
+  const sums = addedUp(e, policy);
+  if (sums != Observed.NOTHING && (e.observedKind != sums || e.observedSession != address)) return Status.BAD_ARGUMENT;
+  if (policy == Policy.COMPACTOR && parameter(e, 2) != 0 && e.sketch == 0) return Status.BAD_ARGUMENT;
   if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
   if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
   for (let i: u32 = 0; i < e.nLayers; ++i) {

@@ -4,7 +4,7 @@
  */
 import { readSlot } from "../cache/quantize-group";
 import { keyFormOf, keysOf, valueFormOf, valuesOf } from "../cache/page";
-import { usedSlots } from "../cache/slots";
+import { positionOf, usedSlots } from "../cache/slots";
 import { Engine, HeadView } from "../memory/records";
 import { Part, Size } from "../memory/status";
 
@@ -19,6 +19,18 @@ function pageOf(head: HeadView, slot: u32): usize {
 @inline
 export function isUsed(head: HeadView, slot: u32): bool {
   return slot % Size.PAGE_SLOTS < usedSlots(pageOf(head, slot));
+}
+
+/** Position of a slot that holds a token. */
+export function slotAt(e: Engine, head: HeadView, slot: u32): u32 {
+  return positionOf(e, pageOf(head, slot), slot % Size.PAGE_SLOTS);
+}
+
+/** Whether a slot holds a token of positions [low, high). */
+export function isWithin(e: Engine, head: HeadView, slot: u32, low: u32, high: u32): bool {
+  if (!isUsed(head, slot)) return false;
+  const position = slotAt(e, head, slot);
+  return position >= low && position < high;
 }
 
 /** All keys or values of a head into policyKeys, f32 [length][dim]. */

@@ -72,6 +72,8 @@ const CHOOSING: readonly CacheOptions[] = [
   { policy: "tova", keys: "q4", values: "q3" },
   { policy: "snapkv:window=33", keys: "f32", values: "f32" },
   { policy: "observed-attention" },
+  { policy: "compactor:sketch=20,chunk=40" },
+  { policy: "leverage" },
 ];
 
 async function check(path: string, activations: (typeof ACTIVATIONS)[number], size: Size, options: CacheOptions) {

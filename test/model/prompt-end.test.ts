@@ -12,14 +12,17 @@ import { evictPrompt, heldPositions, observedRows, type PromptRule } from "../..
 import { report } from "../kernel/compare.ts";
 import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
 import {
+  chunkAttention64,
   chunkKv64,
   finch64,
   keyDiff64,
   keyNorm64,
   lagKv64,
+  leverage64,
   observed64,
   type Rows,
   snapKv64,
+  standard64,
   tova64,
 } from "../oracle/policies.ts";
 import { randomIds, sameBits } from "./load.ts";
@@ -61,6 +64,7 @@ const POLICIES = [
   "chunkkv:window=16,chunk=10",
   "observed-attention",
   "h2o",
+  "compactor:chunk=32,sketch=12",
 ];
 
 const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
@@ -88,6 +92,8 @@ interface Scored {
   readonly queries: readonly Rows[];
   readonly keys: Rows;
   readonly values: Rows;
+  /** Keys before RoPE. */
+  readonly plain: Rows;
 }
 
 /** Queries of its group, keys and values of every KV head, by layer, in f64. */
@@ -95,10 +101,37 @@ function scoredLayers(): Scored[][] {
   const { inputs } = decode(SHAPE, WEIGHTS, IDS.slice(0, PROMPT));
   return Array.from({ length: SHAPE.nLayers }, (_, layer) => {
     const { queries, keys, values } = projected(SHAPE, WEIGHTS, inputs, layer);
+    const plain = projected(SHAPE, WEIGHTS, inputs, layer, false).keys;
     return keys.map((rows, kv): Scored => {
-      return { queries: queries.slice(kv * GROUP, (kv + 1) * GROUP), keys: rows, values: values[kv]! };
+      const group = queries.slice(kv * GROUP, (kv + 1) * GROUP);
+      return { queries: group, keys: rows, values: values[kv]!, plain: halfSplit(plain[kv]!) };
     });
   });
+}
+
+/** Pairs (2i, 2i + 1) as (i, i + d/2), where the engine has them. */
+function halfSplit(rows: Rows): Rows {
+  const half = SHAPE.keyDim / 2;
+  return rows.map((row) => row.map((_, d) => row[d < half ? 2 * d : 2 * (d - half) + 1]!));
+}
+
+/** Compactor's scores of one head of a layer; terms that are left out have weight 0. */
+function compactor64(
+  head: Scored,
+  layer: readonly Scored[],
+  { sinks = 8, recent = 4, leverage = 0.5, attention = 1, chunk = 32, ridge = 0.01 },
+): number[] {
+  const part = (rows: Rows): Rows => rows.slice(sinks, PROMPT - recent);
+  const first = standard64(layer.map(({ plain }) => leverage64(part(plain), 12, ridge)));
+  const second = standard64(
+    layer.map(({ queries, keys, values }) => chunkAttention64(queries.map(part), part(keys), part(values), chunk)),
+  );
+  const kv = layer.indexOf(head);
+  return head.keys.map((_, j) =>
+    j < sinks || j >= PROMPT - recent
+      ? Number.POSITIVE_INFINITY
+      : leverage * first[kv]![j - sinks]! + attention * second[kv]![j - sinks]!,
+  );
 }
 
 /** False unless every slot that stayed scores as high as every one that went, up to rounding. */
@@ -182,6 +215,35 @@ const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]
         keys,
         1,
       ), // the last rows only
+  ],
+  "compactor:chunk=32,sketch=12": [
+    (head, layer) => compactor64(head, layer, {}),
+    (head, layer) => compactor64(head, layer, { leverage: 0 }),
+    (head, layer) => compactor64(head, layer, { attention: 0 }),
+    (head, layer) => compactor64(head, layer, { sinks: 0 }),
+    (head, layer) => compactor64(head, layer, { recent: 0 }),
+    (head, layer) => compactor64(head, layer, { chunk: 64 }),
+    (head, layer) => compactor64(head, layer, { ridge: 50 }),
+  ],
+  "compactor:chunk=40,sketch=12,blend=0.9,recent=0": [
+    (head, layer) => compactor64(head, layer, { chunk: 40, leverage: 0.9, recent: 0 }),
+    (head, layer) => compactor64(head, layer, { chunk: 40, recent: 0 }),
+  ],
+  "leverage:sketch=12": [
+    ({ plain }) => leverage64(plain, 12),
+    ({ keys }) => leverage64(keys, 12), // after RoPE
+    ({ plain }) => leverage64(plain, 11),
+  ],
+  "non-causal-attention:chunk=32": [
+    ({ queries, keys, values }) => chunkAttention64(queries, keys, values, 32),
+    ({ queries, keys, values }) =>
+      chunkAttention64(
+        queries,
+        keys,
+        values.map((row) => row.map((_, d) => (d === 0 ? 1 : 0))),
+        32,
+      ), // values do not count
+    ({ queries, keys, values }) => chunkAttention64(queries.slice(0, 1), keys, values, 32),
   ],
   "h2o:recent=0": [
     ({ queries, keys }) => observed64(queries, keys, false),
@@ -309,7 +371,13 @@ test("chunks, a fork, a second prompt's end: the same bits for the same events, 
     ["q3", "q4"],
   ] as const) {
     const options = { contextLength: 224, keys, values, kvWindow: 32, kvSinks: 32 };
-    for (const policy of ["key-diff", "adakv:window=16", "snapkv:window=16", "observed-attention"]) {
+    for (const policy of [
+      "key-diff",
+      "adakv:window=16",
+      "snapkv:window=16",
+      "observed-attention",
+      "compactor:chunk=24,sketch=8",
+    ]) {
       const model = await open(policy, options);
       const { exports } = model.engine.runtime;
       const run = (chunk: number, forks: boolean): Float32Array => {

@@ -150,3 +150,79 @@ export function lookScores64(
   });
   return Math.max(...scores);
 }
+
+/** Numbers that look random, as assembly/policy/leverage.ts has them: [dim][c]. */
+export function sketch64(dim: number, c: number): number[][] {
+  const mix = (x: number): number => {
+    let bits = Math.imul(x ^ (x >>> 16), 0x7feb352d);
+    bits = Math.imul(bits ^ (bits >>> 15), 0x846ca68b);
+    return (bits ^ (bits >>> 16)) >>> 0;
+  };
+  const entry = (i: number): number => {
+    let sum = 0;
+    for (let part = 0; part < 6; ++part) {
+      const bits = mix((i * 6 + part + 0x9e3779b9) >>> 0);
+      sum += (bits & 0xffff) + (bits >>> 16);
+    }
+    return (sum / 65536 - 6) / Math.sqrt(c);
+  };
+  return Array.from({ length: dim }, (_, d) => Array.from({ length: c }, (_, i) => entry(d * c + i)));
+}
+
+/** Solves a symmetric system by elimination. */
+function solve(matrix: Rows, right: readonly number[]): number[] {
+  const rows = matrix.map((row, i) => [...row, right[i]!]);
+  rows.forEach((pivot, i) => {
+    for (const row of rows.slice(i + 1)) {
+      const factor = row[i]! / pivot[i]!;
+      for (let k = i; k < row.length; ++k) row[k]! -= factor * pivot[k]!;
+    }
+  });
+  const x = new Array<number>(rows.length).fill(0);
+  for (let i = rows.length - 1; i >= 0; --i) {
+    const known = x.reduce((sum, value, k) => sum + value * rows[i]![k]!, 0);
+    x[i] = (rows[i]!.at(-1)! - known) / rows[i]![i]!;
+  }
+  return x;
+}
+
+/** Leverage of keys before RoPE, sketched. @param ridge - what is added to the diagonal */
+export function leverage64(keys: Rows, c: number, ridge = 0.01): number[] {
+  const dim = keys[0]!.length;
+  const matrix = sketch64(dim, c);
+  const centre = keys[0]!.map((_, d) => mean(keys.map((key) => key[d]!)));
+  const rows = keys.map((key) => {
+    return Array.from({ length: c }, (_, i) => key.reduce((sum, x, d) => sum + (x - centre[d]!) * matrix[d]![i]!, 0));
+  });
+  const squares = Array.from({ length: c }, (_, i) =>
+    Array.from({ length: c }, (_, k) => rows.reduce((sum, row) => sum + row[i]! * row[k]!, 0) + (i === k ? ridge : 0)),
+  );
+  return rows.map((row) => dot(row, solve(squares, row)));
+}
+
+/** Attention within chunks, whoever comes first, times the norm of the value, smoothed over three. */
+export function chunkAttention64(heads: readonly Rows[], keys: Rows, values: Rows, chunk: number): number[] {
+  const sums = keys.map(() => 0);
+  for (const queries of heads) {
+    for (let first = 0; first < keys.length; first += chunk) {
+      const part = keys.slice(first, first + chunk);
+      for (const q of queries.slice(first, first + chunk)) {
+        const scores = part.map((key) => dot(q, key));
+        const weights = scores.map((score) => Math.exp(score - Math.max(...scores)));
+        const sum = weights.reduce((a, b) => a + b, 0);
+        weights.forEach((weight, j) => {
+          sums[first + j]! += weight / sum / heads.length;
+        });
+      }
+    }
+  }
+  const weighed = sums.map((sum, j) => sum * norm(values[j]!));
+  return weighed.map((x, j) => ((weighed[j - 1] ?? 0) + x + (weighed[j + 1] ?? 0)) / 3);
+}
+
+/** Over all heads of a layer. */
+export function standard64(scores: Rows): number[][] {
+  const all = scores.flat();
+  const deviation = Math.sqrt(all.reduce((sum, x) => sum + (x - mean(all)) ** 2, 0) / (all.length - 1));
+  return scores.map((of) => of.map((x) => (x - mean(all)) / deviation));
+}

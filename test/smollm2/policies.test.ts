@@ -31,6 +31,9 @@ const FILES = {
 /** The same for policies that look at all rows of a prompt: by the policy that the model is loaded with. */
 const OBSERVING: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "observed-attention": { "observed-attention": "ObservedAttention" },
+  "non-causal-attention": { "non-causal-attention": "NonCausalAttn" },
+  leverage: { leverage: "LeverageScore" },
+  compactor: { compactor: "Compactor" },
 };
 
 const MODES: readonly (readonly [what: string, options: LoadOptions, least: number])[] = [
