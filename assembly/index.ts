@@ -57,6 +57,7 @@ export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
 export { headKeys, layerAngles, queriesAddress, rowAttention } from "./policy/calibrate";
 export { observeRows } from "./policy/observe";
 export { observedSumsAddress } from "./policy/observed-sums";
+export { observeSpan } from "./policy/repeat-attention";
 export {
   headSlots,
   policyBudgetsAddress,

@@ -10,6 +10,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
+import type { Wording } from "./repeat.ts";
 import type { Runtime } from "./runtime.ts";
 import type { WeightRegion } from "./weights.ts";
 
@@ -38,6 +39,8 @@ export class Engine {
   readonly sizes: RunSizes;
   /** Where the packed weights lie, in the file's order; once they are loaded. */
   weights: readonly WeightRegion[] = [];
+  /** How a model with a tokenizer asks for a text once more. */
+  wording: (() => Wording) | undefined;
   /** Scores of all KV heads, where a policy deals by them. */
   headScores: readonly number[] | undefined;
   readonly #limit: EngineLimit | undefined;

@@ -61,6 +61,8 @@ export interface EngineExports {
   sessionUnpin(address: number): void;
   /** The rows of a session that are observed, from this position on; session 0: of none. */
   observeRows(session: number, from: number): void;
+  /** What the rows of a repetition repeat: see policy/repeat-attention.ts. */
+  observeSpan(sinks: number, low: number, high: number, isFirst: boolean): void;
   /** f32 of every slot that a head can have, what all rows have added up; 0 where the policy does not ask for it. */
   observedSumsAddress(head: number): number;
   /** Free pages that `promptEvict` needs. */

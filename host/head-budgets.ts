@@ -13,6 +13,31 @@ export function streamingSlots({ values }: PolicySpec, n: number): number {
 }
 
 /**
+ * Slots of each head, where the highest scores of all layers' heads stay: a layer's sum, shared out among its heads.
+ *
+ * @param scores of the slots of each layer's heads, one after the other
+ * @param keep slots in all
+ */
+export function overallBudgets(scores: readonly Float32Array[], nKvHeads: number, keep: number): number[] {
+  const all = new Float32Array(scores.reduce((sum, of) => sum + of.length, 0));
+  let at = 0;
+  for (const of of scores) {
+    all.set(of, at);
+    at += of.length;
+  }
+  all.sort();
+  const threshold = all[Math.max(0, all.length - keep)] ?? 0;
+  const above = scores.map((of) => of.reduce((n, score) => n + (score > threshold ? 1 : 0), 0));
+  let ties = keep - above.reduce((sum, n) => sum + n, 0);
+  return above.flatMap((n, layer) => {
+    const equal = scores[layer]!.reduce((count, score) => count + (score === threshold ? 1 : 0), 0);
+    const taken = Math.min(equal, Math.max(0, ties));
+    ties -= taken;
+    return Array.from({ length: nKvHeads }, (_, kv) => Math.floor((n + taken + kv) / nKvHeads));
+  });
+}
+
+/**
  * Slots that each KV head keeps of n. The share `heads` of all heads stream or, where it is 0, as many as bring the sum down to
  * `share` of all slots; never more than all of them.
  *

@@ -22,6 +22,7 @@ import type { ModelConfig } from "./model-config.ts";
 import { Pack, type PackOptions, type PackPrompt, prefillPack } from "./pack.ts";
 import { formsOf } from "./plan.ts";
 import type { Platform } from "./platform.ts";
+import { QUESTIONS, type Wording } from "./repeat.ts";
 import { Session } from "./session.ts";
 import type { ByteSource } from "./source.ts";
 import type { TokenSession } from "./token-session.ts";
@@ -78,6 +79,7 @@ export class Model implements AsyncDisposable {
     this.header = loaded.header;
     this.engine = loaded.engine;
     this.platform = loaded.platform;
+    this.engine.wording = () => this.#wording();
     this.name = metadataString(loaded.header, "general.name", { default: loaded.header.file });
   }
 
@@ -248,6 +250,17 @@ export class Model implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** Questions, and what the chat template puts around a user's text: what two conversations share. */
+  #wording(): Wording {
+    const [first, next] = [QUESTIONS.first, QUESTIONS.next].map((text) => this.tokenizer.encode(text));
+    if (!this.hasChatTemplate) return { before: [], after: this.tokenizer.encode("\n"), first: first!, next: next! };
+    const [a, b] = ["x", "7"].map((content) => this.encodeChat([{ role: "user", content }])) as [number[], number[]];
+    const differsAt = (x: readonly number[], y: readonly number[]): number => x.findIndex((id, i) => id !== y[i]);
+    const before = a.slice(0, differsAt(a, b));
+    const tail = differsAt([...a].reverse(), [...b].reverse());
+    return { before, after: a.slice(a.length - tail), first: first!, next: next! };
   }
 
   #checkOpen(): void {

@@ -6,7 +6,7 @@ import { ThimbleError } from "./errors.ts";
 import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
-import { evictPrompt, observedRows, observesAll, promptRule } from "./prompt-end.ts";
+import { endPrompt, observedRows, observesAll, promptRule } from "./prompt-end.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
@@ -73,7 +73,8 @@ export async function perplexity(
     for (let at = 0, end = 0; at < ids.length - 1; at = end) {
       options.signal?.throwIfAborted();
       if (at === prompted && prompt !== undefined) {
-        evictPrompt(engine, session, prompt);
+        const check = (): void => options.signal?.throwIfAborted();
+        await endPrompt(engine, session, prompt, ids.slice(0, from), { host: platform, check });
         endObservation();
       }
       end = Math.min(at + maxOutputs, at < prompted ? prompted : ids.length - 1, ids.length - 1);

@@ -8,9 +8,9 @@ import { ThimbleError } from "./errors.ts";
 
 /**
  * How a budget is dealt: every head the same, more to lower layers, by score among the heads of a layer, or all to some heads
- * and little to others (head-budgets.ts).
+ * and little to others, or by score among the heads of all layers (head-budgets.ts).
  */
-export type Dealing = "uniform" | "pyramid" | "adaptive" | "heads";
+export type Dealing = "uniform" | "pyramid" | "adaptive" | "heads" | "overall";
 
 interface PolicyEntry {
   readonly policy: Policy;
@@ -29,6 +29,16 @@ const WINDOW = ["window", 64, 1, 1024] as const;
 const KERNEL = ["kernel", 5, 1, 63] as const;
 const SKETCH = ["sketch", 48, 1, 1024] as const;
 const CHUNK = ["chunk", 256, 16, 1024] as const;
+
+const KVZIP = {
+  policy: Policy.KVZIP,
+  parameters: [
+    ["sinks", 4, 0, 65_536],
+    ["chunk", 2048, 32, 65_536],
+  ],
+  taken: 1,
+  observed: Observed.LARGEST,
+} as const;
 
 /** By name; papers and formulas are in assembly/policy. Defaults are those of kvpress. */
 const POLICIES = {
@@ -83,6 +93,8 @@ const POLICIES = {
     taken: 1,
     observed: Observed.ATTENTION,
   },
+  kvzip: { ...KVZIP, dealing: "overall" },
+  "kvzip-layerwise": { ...KVZIP, dealing: "adaptive" },
   compactor: {
     policy: Policy.COMPACTOR,
     dealing: "uniform",

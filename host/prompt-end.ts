@@ -6,11 +6,12 @@
 import { Observed, Policy, Size, Status } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { headBudgets, streamingSlots } from "./head-budgets.ts";
+import { headBudgets, overallBudgets, streamingSlots } from "./head-budgets.ts";
 import { pageSizes } from "./kv-cache.ts";
 import type { EvictedSpan } from "./ledger.ts";
 import { checkInteger } from "./options.ts";
 import { layerBudgets, type PolicySpec } from "./policy.ts";
+import { type PassHost, repeatContext } from "./repeat.ts";
 import type { Keep, SessionOptions } from "./token-turn.ts";
 
 export interface PromptRule {
@@ -81,7 +82,40 @@ export function observedRows(engine: Engine): number {
 
 /** Whether a policy looks at all rows of a prompt. */
 export function observesAll({ sizes }: Engine): boolean {
-  return (sizes.cache.policy?.observed ?? Observed.NOTHING) !== Observed.NOTHING;
+  const observed = sizes.cache.policy?.observed ?? Observed.NOTHING;
+  return observed !== Observed.NOTHING && observed !== Observed.LARGEST;
+}
+
+/**
+ * Evicts at the end of a prompt, `ids` being all tokens of the session; where the policy reads the prompt once more, it does so
+ * first. Else nothing is awaited before it is done.
+ *
+ * @returns what went, and the tokens that were computed for it
+ * @throws ThimbleError as `evictPrompt` and `repeatContext`
+ */
+export async function endPrompt(
+  engine: Engine,
+  session: number,
+  rule: PromptRule,
+  ids: readonly number[],
+  pass: PassHost,
+): Promise<{ readonly spans: readonly EvictedSpan[]; readonly repeatedTokens: number }> {
+  const policy = engine.sizes.cache.policy!;
+  if (policy.policy !== Policy.KVZIP) return { spans: evictPrompt(engine, session, rule, policy), repeatedTokens: 0 };
+  if (shareOf(rule, heldPositions(engine, session)) >= 1) return { spans: [], repeatedTokens: 0 };
+  const endObservation = await engine.observe();
+  try {
+    pass.check();
+    const { tokens, recent } = await repeatContext(engine, session, ids, policy, pass);
+    return { spans: evictPrompt(engine, session, rule, policy, recent), repeatedTokens: tokens };
+  } finally {
+    endObservation();
+  }
+}
+
+/** Share of the slots that stays. */
+function shareOf({ keep }: PromptRule, held: readonly Uint32Array[]): number {
+  return "share" in keep ? keep.share : Math.min(1, keep.slots / Math.max(...held.map(({ length }) => length)));
 }
 
 /** Positions that each KV head holds, over all layers. */
@@ -104,21 +138,25 @@ export function evictPrompt(
   session: number,
   rule: PromptRule,
   policy = engine.sizes.cache.policy!,
+  recent = 0,
 ): EvictedSpan[] {
   const { runtime, sizes, config } = engine;
   const { exports } = runtime;
   const held = heldPositions(engine, session);
   const n = Math.max(...held.map(({ length }) => length));
-  const share = "share" in rule.keep ? rule.keep.share : Math.min(1, rule.keep.slots / n);
+  const share = shareOf(rule, held);
   if (share >= 1) return [];
-  const budgets = budgetsOf(engine, policy, n, share).map((slots) => Math.max(slots, 1));
-  engine.reservePages(exports.promptPages(session));
   const taken = [...policy.taken];
   if (policy.name === "compactor" && taken[2] === 0) taken[2] = 1 - share;
+  if (policy.policy === Policy.KVZIP) taken.push(recent);
+  const scored = policy.dealing === "overall" ? scoredSlots(engine, held, policy.taken[0]!, recent) : [];
+  const budgets = budgetsOf(engine, policy, n, share, scored).map((slots) => Math.max(slots, 1));
+  engine.reservePages(exports.promptPages(session));
   runtime.words(exports.policyBudgetsAddress(), budgets.length).set(budgets);
   runtime.floats(exports.policyParametersAddress(), 8).set(taken);
   const sinks = Math.max(rule.sinks, policy.policy === Policy.STREAMING ? policy.values.get("sinks")! : 0);
-  const safe = policy.dealing === "adaptive" ? policy.values.get("safeguard")! : OWN;
+  const safe =
+    policy.dealing === "adaptive" ? (policy.values.get("safeguard") ?? 0) : policy.dealing === "overall" ? 0 : OWN;
   const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);
   if (status === Status.BAD_ARGUMENT) {
     throw new ThimbleError("invalid_option", `policy ${policy.name} cannot serve this model's layers`, {
@@ -129,8 +167,34 @@ export function evictPrompt(
   return spansOf(held, heldPositions(engine, session), pageSizes(sizes.cache, config).aged / Size.PAGE_SLOTS);
 }
 
+/** What all rows have given the slots of each layer's heads; what stays in any case is above all. */
+function scoredSlots({ runtime, config }: Engine, held: readonly Uint32Array[], sinks: number, recent: number) {
+  const { exports } = runtime;
+  const end = 1 + Math.max(...held.map((positions) => positions.at(-1) ?? 0)) - recent;
+  return config.layers.map(({ window }, layer) => {
+    if (window !== 0) return new Float32Array(0);
+    const heads = held.slice(layer * config.nKvHeads, (layer + 1) * config.nKvHeads).map((positions, kv) => {
+      const sums = runtime.floats(exports.observedSumsAddress(layer * config.nKvHeads + kv), 2 * positions.length + 64);
+      return Array.from(positions, (position, slot) =>
+        position < sinks || position >= end ? Number.POSITIVE_INFINITY : sums[slot]!,
+      );
+    });
+    return Float32Array.from(heads.flat());
+  });
+}
+
 /** Slots that each KV head keeps. */
-function budgetsOf({ config, headScores }: Engine, policy: PolicySpec, n: number, share: number): number[] {
+function budgetsOf(
+  { config, headScores }: Engine,
+  policy: PolicySpec,
+  n: number,
+  share: number,
+  scored: readonly Float32Array[],
+): number[] {
+  if (policy.dealing === "overall") {
+    const slots = scored.reduce((sum, { length }) => sum + length, 0);
+    return overallBudgets(scored, config.nKvHeads, Math.floor(slots * share + 1e-9));
+  }
   if (policy.dealing !== "heads") {
     return layerBudgets(policy, config.nLayers, n, share).flatMap((slots) =>
       Array<number>(config.nKvHeads).fill(slots),

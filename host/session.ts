@@ -43,6 +43,8 @@ export interface SessionStats {
   /** Tokens that at least one KV head has forgotten, and bytes of all pages that went; see `Session.ledger`. */
   readonly evictedTokens: number;
   readonly evictedBytes: number;
+  /** Tokens that a policy has computed once more to find out what may go; not those of a session this one is a fork of. */
+  readonly repeatedTokens: number;
 }
 
 /** A span that was evicted. */
@@ -167,6 +169,7 @@ export class Session extends EventTarget implements AsyncDisposable {
       contextLength: engine.sizes.contextLength,
       evictedTokens: evicted.tokens,
       evictedBytes: evicted.bytes,
+      repeatedTokens: this.#session.repeatedTokens,
     };
   }
 

@@ -4,7 +4,7 @@
  * length.
  * @module
  */
-import { Size } from "../assembly/memory/status.ts";
+import { Observed, Size } from "../assembly/memory/status.ts";
 import { KnownLinks } from "./capsule/known-links.ts";
 import type { ForgettingState } from "./capsule/state.ts";
 import type { Engine } from "./engine.ts";
@@ -14,7 +14,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
-import { evictPrompt, heldPositions, observedRows, observesAll, type PromptRule, promptRule } from "./prompt-end.ts";
+import { endPrompt, heldPositions, observedRows, observesAll, type PromptRule, promptRule } from "./prompt-end.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
@@ -64,6 +64,7 @@ export class TokenSession {
   #pins: readonly Pin[] = [];
   #ledger = new Ledger();
   #turns = 0;
+  #repeatedTokens = 0;
   #busy = false;
   #closed = false;
   /** Another session that has computed more of a sequence than this one, and may share it. */
@@ -151,6 +152,11 @@ export class TokenSession {
   /** Tokens that were computed, evicted ones among them. */
   get cachedIds(): readonly number[] {
     return this.#cached;
+  }
+
+  /** Tokens that were computed once more to find out what may go. */
+  get repeatedTokens(): number {
+    return this.#repeatedTokens;
   }
 
   /** Tokens whose keys and values are in the cache. */
@@ -270,7 +276,7 @@ export class TokenSession {
         const wantLogits = isLast && completionIds.length < maxTokens;
         this.#extend(given.slice(at, at + maxRows), wantLogits, rule);
         if (wantLogits) sampled = sample();
-        if (isLast && completionIds.length === 0) this.#endPrompt();
+        if (isLast && completionIds.length === 0) await this.#endPrompt(given, () => this.#check(options.signal));
         if (isLast) endObservation();
         options.onPrefill?.(this.#cached.length - reused, given.length - reused);
         if (!isObserved || isWhole || isLast) await this.#host.pause();
@@ -462,11 +468,14 @@ export class TokenSession {
   }
 
   /** What the session does not keep of the prompt goes. */
-  #endPrompt(): void {
+  async #endPrompt(ids: readonly number[], check: () => void): Promise<void> {
     const { policy } = this.#engine.sizes.cache;
     if (this.#promptRule === undefined || policy === undefined) return;
-    this.#forget(evictPrompt(this.#engine, this.#address, this.#promptRule), policy.name);
-    this.#engine.runtime.exports.observeRows(0, 0);
+    const pass = { host: this.#host, check };
+    const ended = await endPrompt(this.#engine, this.#address, this.#promptRule, ids, pass);
+    this.#forget(ended.spans, policy.name);
+    this.#repeatedTokens += ended.repeatedTokens;
+    if (policy.observed !== Observed.LARGEST) this.#engine.runtime.exports.observeRows(0, 0);
   }
 
   /** Memory has no more: the session makes do with the pages it has, if they are enough to evict from. */

@@ -335,6 +335,9 @@ export class Engine {
   /** Observed.CHUNKS: rows of a chunk, and before the first one. */
   observedChunk: u32;
   observedSinks: u32;
+  /** Observed.LARGEST: positions of the span; observedSinks are seen besides. */
+  observedLow: u32;
+  observedHigh: u32;
   /** Columns of the sketch of keys, and its scratch; see policy/leverage.ts. */
   sketch: u32;
   sketched: usize;

@@ -154,6 +154,7 @@ export const enum Policy {
   OBSERVED = 20,
   H2O = 21,
   COMPACTOR = 22,
+  KVZIP = 23,
 }
 
 /** What policies have added up while the rows of a prompt are computed: assembly/policy/observed-sums.ts. */
@@ -163,6 +164,8 @@ export const enum Observed {
   ATTENTION = 1,
   /** The attention within chunks, from later rows as well: policy/chunk-attention.ts. */
   CHUNKS = 2,
+  /** The largest attention that each slot of a span of positions was given: policy/repeat-attention.ts. */
+  LARGEST = 3,
 }
 
 /** How the keys or the values of a page lie in memory; drawings in cache/page.ts and cache/packed-page.ts. */

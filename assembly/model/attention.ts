@@ -17,6 +17,7 @@ import { parallel, partStart } from "../thread/pool";
 import { observeChunk } from "../policy/chunk-attention";
 import { observe } from "../policy/observe";
 import { addObserved, dropObserved, isObserved } from "../policy/observed-sums";
+import { addLargest } from "../policy/repeat-attention";
 import { keyDrivenShares } from "./key-driven";
 import { linearAt, smallScratch, taskOf } from "./layout";
 import { linear, newInput } from "./linear";
@@ -169,8 +170,11 @@ function attendPart(part: u32, parts: u32): void {
 
 /** What policies add up over the rows of a block. */
 function observeBlock(e: Engine, layer: Layer, nRows: u32): void {
-  if (e.observedKind == <u32>Observed.ATTENTION) parallel(e, observePart);
-  if (e.observedKind != <u32>Observed.CHUNKS) return;
+  if (e.observedKind == 0) return;
+  if (e.observedKind != <u32>Observed.CHUNKS) {
+    parallel(e, observePart);
+    return;
+  }
   for (let r: u32 = 0; r < nRows; ++r) {
     const row = rowAt(e, r);
     if (row.block == e.jobBlock && isObserved(e, row)) observeChunk(e, layer, row, e.q + <usize>r * layer.nHeads * (layer.keyDim << 2));
@@ -190,7 +194,9 @@ function observePart(part: u32, parts: u32): void {
       const session = changetype<Session>(row.session);
       const head = headOf(session, layer.firstHead + kv);
       aim(layer, task, head, row.position + 1 + head.lead, group, session.relative != 0);
-      addObserved(e, layer, kv, task, e.q + (<usize>r * layer.nHeads + kv * group) * (layer.keyDim << 2));
+      const q = e.q + (<usize>r * layer.nHeads + kv * group) * (layer.keyDim << 2);
+      if (e.observedKind == <u32>Observed.LARGEST) addLargest(e, layer, kv, task, q);
+      else addObserved(e, layer, kv, task, q);
     }
   }
 }

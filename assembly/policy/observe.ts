@@ -5,6 +5,7 @@
  *   observed: f32 [layers][observeRows][nHeads][keyDim]
  */
 import { Engine, engine, Layer, Row, Session } from "../memory/records";
+import { Observed } from "../memory/status";
 import { clearObserved } from "./observed-sums";
 
 /** Address of a layer's queries of row `r`. */
@@ -28,7 +29,7 @@ export function observe(e: Engine, layer: Layer, row: Row, q: usize): void {
  */
 export function observeRows(session: usize, from: u32): void {
   const e = engine();
-  if (session != 0 && changetype<Session>(session).nextPosition <= from) clearObserved(e);
+  if (session != 0 && e.observedKind != <u32>Observed.LARGEST && changetype<Session>(session).nextPosition <= from) clearObserved(e);
   e.observedSession = session;
   e.observedFrom = from;
 }

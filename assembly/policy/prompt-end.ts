@@ -4,8 +4,8 @@
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
  *                     finch -, chunkkv [kernel, chunk], observed and h2o [share of the budget that is recent],
- *                     compactor [sinks, recent, weight of leverage, weight of attention]
- *   policyBudgets:    slots that each KV head keeps; adaptive: as many as the layer's first head, for each, are dealt by score
+ *                     compactor [sinks, recent, weight of leverage, weight of attention], kvzip [sinks, recent]
+ *   policyBudgets:    slots that each KV head keeps; adaptive: their sum over the layer's heads is dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
  * scores of all heads.
@@ -23,6 +23,7 @@ import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
 import { observedCount } from "./observe";
 import { scoreObserved } from "./observed-attention";
+import { scoreRepeated } from "./repeat-attention";
 import { keepHighest } from "./select";
 import { isUsed, scoresOf } from "./slots";
 import { scoreSnapKv } from "./snapkv";
@@ -46,6 +47,7 @@ function isObserved(policy: Policy): bool {
 /** What all rows must have added up for a policy. */
 function addedUp(e: Engine, policy: Policy): Observed {
   if (isObserved(policy)) return Observed.ATTENTION;
+  if (policy == Policy.KVZIP) return Observed.LARGEST;
   return policy == Policy.COMPACTOR && parameter(e, 3) != 0 ? Observed.CHUNKS : Observed.NOTHING;
 }
 
@@ -63,7 +65,9 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
   else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
-  else if (isObserved(policy)) {
+  else if (policy == Policy.KVZIP) {
+    scoreRepeated(e, layer, head, kv, session.nextPosition, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
+  } else if (isObserved(policy)) {
     scoreObserved(e, session, layer, head, kv, policy == Policy.OBSERVED, <u32>(<f32>budget * parameter(e, 0)), out);
   } else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
 }
@@ -168,11 +172,12 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
     if (looksBack(policy) && n <= rows) continue;
     scoreLayer(e, session, layer, policy, sinks, window);
     if (safe <= 1) {
-      const k = budgetOf(e, layer, 0);
+      let k: u32 = 0;
+      for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) k += budgetOf(e, layer, kv);
       let least: u32 = 0;
       for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) least += protectedSlots(e, kv, n);
-      safeguard(e, layer, n, <u32>(<f32>k * safe));
-      keepHighest(e, 0, layer.nKvHeads, n, max<u32>(least, k * layer.nKvHeads));
+      safeguard(e, layer, n, <u32>(<f32>budgetOf(e, layer, 0) * safe));
+      keepHighest(e, 0, layer.nKvHeads, n, max<u32>(least, k));
     } else {
       for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
         const k = policy == Policy.CHUNKKV ? 0 : budgetOf(e, layer, kv); // its chunks are chosen already

@@ -104,7 +104,7 @@ test("the same tokens for the same turns: in chunks of any size, paused, forked,
   for (const policy of ["snapkv:window=40", "observed-attention"]) {
     const expected = await run(policy, 64, "whole");
     for (const [chunk, way] of [
-      [1, "whole"],
+      [policy.startsWith("snap") ? 1 : 16, "whole"],
       [7, "paused"],
       [64, "forked"],
       [33, "left"],
@@ -147,6 +147,47 @@ test("where all rows are observed, prompts that begin at once wait for each othe
   });
   await left.complete({ ids: PROMPT }, { ...greedy, maxTokens: 0 });
   assert.equal(left.kept(), alone[0]);
+});
+
+test("KVzip: the prompt once more, counted; the end of the user's turn stays; sessions at once as one by one", async () => {
+  const few = { ...greedy, maxTokens: 6 };
+  await using model = await load(DEFAULT_MODEL, { contextLength: 512, chunk: 16, policy: "kvzip:chunk=32" });
+  const ids = model.encodeChat([{ role: "user", content: "The fox ran over the hill. ".repeat(7) }]);
+  const wording = model.engine.wording!();
+  assert.equal(ids.slice(0, wording.before.length), wording.before);
+  assert.equal(ids.slice(ids.length - wording.after.length), wording.after);
+  const alone = model.session({ keep: { ratio: 0.5 } });
+  const { completionIds } = await alone.complete({ ids }, few);
+  const tokens = ids.length - wording.before.length - wording.after.length;
+  const chunks = Math.ceil(tokens / 32);
+  const asked = wording.first.length + (chunks - 1) * (wording.next.length + 8) + chunks * wording.after.length;
+  assert.is(alone.stats.repeatedTokens, tokens + asked);
+  const held = alone.kept().flat();
+  const total = held.reduce((sum, positions) => sum + positions.filter((p) => p < ids.length).length, 0);
+  assert.is(total, Math.floor((held.length * ids.length) / 2));
+  for (const positions of held) {
+    for (let p = ids.length - wording.after.length; p < ids.length; ++p) assert.ok(positions.includes(p));
+  }
+  const sessions = [0, 1].map(() => model.session({ keep: { ratio: 0.5 } }));
+  const talker = model.session();
+  const results = await Promise.all([...sessions, talker].map((session) => session.complete({ ids }, few)));
+  for (const [i, session] of sessions.entries()) {
+    assert.equal(results[i]!.completionIds, completionIds);
+    assert.equal(session.kept(), alone.kept());
+  }
+  const stop = new AbortController();
+  const left = model.session({ keep: { ratio: 0.5 } });
+  const pause = setInterval(() => left.stats.cachedTokens === ids.length && stop.abort(new Error("enough")), 0);
+  const reason = await left.complete({ ids }, { ...few, signal: stop.signal }).catch((error: Error) => error.message);
+  clearInterval(pause);
+  assert.is(reason, "enough");
+  assert.equal((await left.complete({ ids }, few)).completionIds, completionIds);
+  const [none, half] = [
+    await perplexity(model, ids, { from: 40, keep: { ratio: 0 } }),
+    await perplexity(model, ids, { from: 40, keep: { ratio: 0.5 } }),
+  ];
+  assert.is(half.nll[0], none.nll[0]);
+  assert.not.equal(half.nll, none.nll);
 });
 
 test("a conversation that goes on past the context evicts besides: pages of what was kept, oldest first", async () => {

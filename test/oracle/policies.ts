@@ -226,3 +226,26 @@ export function standard64(scores: Rows): number[][] {
   const deviation = Math.sqrt(all.reduce((sum, x) => sum + (x - mean(all)) ** 2, 0) / (all.length - 1));
   return scores.map((of) => of.map((x) => (x - mean(all)) / deviation));
 }
+
+/**
+ * The most that slots [low, high) are given by the rows from `own` on, which see the first `sinks`, the span and themselves.
+ * Queries of each head of the group, and keys, of the text and its repetition.
+ */
+export function repeated64(
+  heads: readonly Rows[],
+  keys: Rows,
+  { sinks, low, high, own }: { sinks: number; low: number; high: number; own: number },
+): number[] {
+  const most = keys.map(() => 0);
+  for (const queries of heads) {
+    for (let r = own; r < keys.length; ++r) {
+      const isSeen = (j: number): boolean => j <= r && (j < sinks || (j >= low && j < high) || j >= own);
+      const scores = keys.map((key, j) => (isSeen(j) ? dot(queries[r]!, key) / Math.sqrt(key.length) : -Infinity));
+      const highest = Math.max(...scores);
+      const weights = scores.map((score) => Math.exp(score - highest));
+      const sum = weights.reduce((a, b) => a + b, 0);
+      for (let j = low; j < high; ++j) most[j] = Math.max(most[j]!, weights[j]! / sum);
+    }
+  }
+  return most;
+}

@@ -7,8 +7,10 @@ import { existsSync, readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { LoadOptions } from "../../host/load-engine.ts";
+import type { Model } from "../../host/model.ts";
 import { parsePolicy } from "../../host/policy.ts";
 import { evictPrompt, heldPositions, observedRows } from "../../host/prompt-end.ts";
+import { repeatContext } from "../../host/repeat.ts";
 import { load } from "../model/load.ts";
 import { modelPath, notRun, referencePath } from "./reference.ts";
 
@@ -34,12 +36,27 @@ const OBSERVING: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   "non-causal-attention": { "non-causal-attention": "NonCausalAttn" },
   leverage: { leverage: "LeverageScore" },
   compactor: { compactor: "Compactor" },
+  kvzip: { kvzip: "KVzip", "kvzip-layerwise": "KVzip_layerwise" },
 };
+
+/** Policies with a random matrix, ours being another one: what is asked of them. */
+const RANDOM: Readonly<Record<string, number>> = { leverage: 0.75, compactor: 0.8 };
 
 const MODES: readonly (readonly [what: string, options: LoadOptions, least: number])[] = [
   ["float arithmetic", { keys: "f32", values: "f32", activations: "f32" }, 0.97],
   ["int8 arithmetic, q8 pages", { keys: "q8", values: "q8" }, 0.93],
 ];
+
+/** The prompt once more; as in the reference, which takes the first tokens of a text without header for one. */
+async function repeat(model: Model, session: number, ids: readonly number[]): Promise<number> {
+  const { engine, platform } = model;
+  const start = engine.wording!().before.length;
+  const pass = { host: platform, check: () => {} };
+  const policy = engine.sizes.cache.policy!;
+  const { tokens, recent } = await repeatContext(engine, session, ids, policy, pass, start);
+  console.log(`computed once more: ${tokens} tokens, from ${start} on`);
+  return recent;
+}
 
 const folder = referencePath === undefined ? undefined : `${referencePath}/policies`;
 
@@ -56,7 +73,8 @@ else {
   const cases = MODES.flatMap((mode) => loads.map((loaded) => [...mode, ...loaded] as const));
   for (const [what, options, least, loadedWith, files] of cases) {
     test(`half of 1,024 slots as ${loadedWith} sees them, ${what}`, async () => {
-      await using model = await load(path, { ...options, contextLength: 1088, policy: loadedWith });
+      const contextLength = loadedWith === "kvzip" ? 2176 : 1088;
+      await using model = await load(path, { ...options, contextLength, policy: loadedWith });
       const { engine } = model;
       const { exports } = engine.runtime;
       engine.headScores = JSON.parse(readFileSync(`${folder}/../quality_raw.json`, "utf8")).calib.duo_scores.flat();
@@ -66,10 +84,11 @@ else {
       for (let at = 0; at < ids.length; at += 64) {
         model.forward(ids.slice(at, at + 64).map((input, i) => ({ session: prefilled, input, position: at + i })));
       }
+      const recent = loadedWith === "kvzip" ? await repeat(model, prefilled, ids) : 0;
       for (const [policy, file] of Object.entries(files)) {
         const session = engine.forkSession(prefilled);
         exports.observeRows(session, from);
-        evictPrompt(engine, session, { keep: { share: 0.5 }, sinks: 0, window: 0 }, parsePolicy(policy));
+        evictPrompt(engine, session, { keep: { share: 0.5 }, sinks: 0, window: 0 }, parsePolicy(policy), recent);
         const expected: readonly (readonly number[])[] = read(`${file}_0.5`).kept.flat();
         const indices = heldPositions(engine, session).map((kept, head) => {
           const theirs = new Set(expected[head]);
@@ -78,7 +97,7 @@ else {
         });
         const mean = indices.reduce((a, b) => a + b) / indices.length;
         console.log(`${policy}, ${what}: ${mean.toFixed(4)}, the least ${Math.min(...indices).toFixed(4)}`);
-        assert.ok(mean >= least, `${policy}: ${mean}`);
+        assert.ok(mean >= (RANDOM[policy] ?? least), `${policy}: ${mean}`);
         exports.sessionClose(session);
       }
     });

@@ -1,0 +1,73 @@
+/**
+ * The most that each slot of a text is given while the text is read once more: what its repetition needs is what will be asked
+ * for. https://arxiv.org/abs/2505.23416 (KVzip)
+ *
+ *   rows r of the repetition, from observedFrom on; a_rj = softmax of the scores over the first `observedSinks` positions,
+ *   those of the span [observedLow, observedHigh), and the repetition up to r, as kvpress has it
+ *   observedSums_j = max over r and the heads of the group of a_rj, for j in the span
+ */
+import { headScores } from "../kernels/attend";
+import { softmaxSpan } from "../kernels/softmax-span";
+import { usedSlots } from "../cache/slots";
+import { AttendTask, Engine, engine, HeadView, Layer } from "../memory/records";
+import { Size } from "../memory/status";
+import { clearObserved, sumsOf } from "./observed-sums";
+import { scoresOf, slotAt } from "./slots";
+
+/** What the rows that come repeat; `isFirst`: nothing has been given yet. */
+export function observeSpan(sinks: u32, low: u32, high: u32, isFirst: bool): void {
+  const e = engine();
+  e.observedSinks = sinks;
+  e.observedLow = low;
+  e.observedHigh = high;
+  if (isFirst) clearObserved(e);
+}
+
+/** First slot of a position from `position` on; `length` where there is none. Slots are in the order of their positions. */
+function slotFrom(e: Engine, head: HeadView, position: u32): u32 {
+  for (let p: u32 = 0; p < head.nPages; ++p) {
+    const first = p * Size.PAGE_SLOTS;
+    const page: usize = load<u32>(head.pages + (<usize>p << 2));
+    const end = min<u32>(first + usedSlots(page), head.length);
+    if (end == first || slotAt(e, head, end - 1) < position) continue;
+    for (let slot = first; slot < end; ++slot) if (slotAt(e, head, slot) >= position) return slot;
+  }
+  return head.length;
+}
+
+/** Slots [first, end) are not seen. */
+function hide(scores: usize, first: u32, end: u32): void {
+  for (let j = first; j < end; ++j) store<f32>(scores + (j << 2), -Infinity);
+}
+
+/** One row of KV head kv: its query heads at `q`. */
+export function addLargest(e: Engine, layer: Layer, kv: u32, task: AttendTask, q: usize): void {
+  const head = task.head;
+  const weights = scoresOf(e, kv);
+  const sums = sumsOf(e, layer.firstHead + kv);
+  const low = slotFrom(e, head, e.observedLow);
+  const high = slotFrom(e, head, e.observedHigh);
+  const sinks = min<u32>(slotFrom(e, head, e.observedSinks), low);
+  const own = slotFrom(e, head, e.observedFrom);
+  for (let h: u32 = 0; h < task.nHeads; ++h, q += task.keyDim << 2) {
+    headScores(weights, q, task);
+    hide(weights, sinks, low);
+    hide(weights, high, own);
+    softmaxSpan(weights, 0, task.end, task.scratch);
+    const inverse: f32 = <f32>1 / load<f32>(task.scratch, 4);
+    for (let j = low; j < high; ++j) {
+      const at = sums + (j << 2);
+      store<f32>(at, max<f32>(load<f32>(at), load<f32>(weights + (j << 2)) * inverse));
+    }
+  }
+}
+
+/** Scores of a head's slots; the first `sinks` positions and the newest `recent`, which were not repeated, stay. */
+export function scoreRepeated(e: Engine, layer: Layer, head: HeadView, kv: u32, next: u32, sinks: u32, recent: u32, out: usize): void {
+  const sums = sumsOf(e, layer.firstHead + kv);
+  memory.copy(out, sums, head.length << 2);
+  const first = slotFrom(e, head, sinks);
+  const last = slotFrom(e, head, next - min<u32>(recent, next));
+  for (let j: u32 = 0; j < first; ++j) store<f32>(out + (j << 2), Infinity);
+  for (let j = last; j < head.length; ++j) store<f32>(out + (j << 2), Infinity);
+}
