@@ -177,17 +177,36 @@ export function planMemory(
     context: pagesBytes(cachePages(config, cache, sizes.contextLength), cache, config),
     sessions: sizes.sessions ?? 1,
   };
-  return { ...parts, total: totalBytes(parts, sizes.contextLength, nWide > 0 ? 2 : 1) };
+  const more = promptEndBytes(parts, cache, nHeads);
+  return { ...parts, total: totalBytes(parts, sizes.contextLength, nWide > 0 ? 2 : 1, more) };
 }
 
-/** Memory with sessions whose contexts are full; pages come in slabs, of each session and kind at most one for every 32 tokens. */
+/**
+ * What a prompt's end takes while it lasts: pages to move what stays into (`compactPages` of assembly/cache/compact.ts), and the
+ * region of the fork that KVzip reads the prompt in; that one's pages are within the context of the session.
+ */
+function promptEndBytes(
+  { session, page }: Pick<MemoryPlan, "session" | "page">,
+  { policy, recentPages, sinkPages }: CacheConfig,
+  nHeads: number,
+): number {
+  if (policy === undefined) return 0;
+  const fork = policy.observed === Observed.LARGEST ? session : 0;
+  return fork + regionBytes(nHeads * (2 + recentPages + sinkPages) * page);
+}
+
+/**
+ * Memory with sessions whose contexts are full, and `more` bytes that come and go; pages come in slabs, of each session and kind
+ * at most one for every 32 tokens.
+ */
 function totalBytes(
   { weights, runState, session, page, context, sessions }: Omit<MemoryPlan, "total">,
   tokens: number,
   kinds: number,
+  more: number,
 ): number {
   const slabs = kinds * Math.min(context / page, Math.ceil(tokens / Size.PAGE_SLOTS) + 1);
-  const bytes = ENGINE_BYTES + weights + runState + sessions * (session + context + slabs * 2 * Size.ALIGN);
+  const bytes = ENGINE_BYTES + weights + runState + sessions * (session + context + slabs * 2 * Size.ALIGN) + more;
   return Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
 }
 

@@ -41,7 +41,7 @@ export class Engine {
   weights: readonly WeightRegion[] = [];
   /** How a model with a tokenizer asks for a text once more. */
   wording: (() => Wording) | undefined;
-  /** Scores of all KV heads, where a policy deals by them. */
+  /** Scores of all KV heads in a row, where a policy deals by them. */
   headScores: readonly number[] | undefined;
   readonly #limit: EngineLimit | undefined;
   /** Bytes that may still be taken under the limit. */

@@ -6,7 +6,7 @@
 import { type Architecture, describeModel } from "./architecture.ts";
 import { checkProportion, type MemoryPlan, planMemory, stagingBytes } from "./budget.ts";
 import { Engine } from "./engine.ts";
-import { checkHeadScores, type HeadScores } from "./head-scores.ts";
+import type { HeadScores } from "./head-scores.ts";
 import type { GgufHeader } from "./header.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
 import { checkChoice } from "./options.ts";
@@ -21,7 +21,7 @@ import { checkTypes, type LoadProgress, loadWeights, type WeightRegion } from ".
 export interface LoadOptions extends PlanOptions {
   /**
    * What a calibration has found of the model's heads, for the policies "duo-attention" and "razor": an object, or its JSON
-   * (head-scores.ts).
+   * (head-scores.ts). The core alone does not check it: there `Engine.headScores` is set.
    */
   readonly headScores?: HeadScores | string;
   /** Build of the WebAssembly module; "auto" takes the fastest that runs here. All give the same bits. */
@@ -90,7 +90,6 @@ export async function loadDescribed(
   const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress }, regions };
   await loadWeights(loading, architecture);
   engine.weights = regions;
-  engine.headScores = await checkHeadScores(options.headScores, { engine, header, activations });
   await engine.startThreads();
   const weightsMs = platform.now() - start;
   return { platform, architecture, engine, plan, activations, budget: limit?.budget, weightsMs };

@@ -12,7 +12,7 @@ import { createDetokenizer } from "./detokenizer.ts";
 import type { Engine, RowRequest } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { readHeader } from "./gguf.ts";
-import type { CalibratedModel } from "./head-scores.ts";
+import { type CalibratedModel, checkHeadScores } from "./head-scores.ts";
 import type { GgufHeader } from "./header.ts";
 import type { KvFormName } from "./kv-cache.ts";
 import { describeFormat } from "./kv-format.ts";
@@ -296,7 +296,14 @@ export async function loadFrom(platform: Platform, source: ByteSource, options: 
     const start = platform.now();
     const header = await readHeader(source, options.signal);
     const headerMs = platform.now() - start;
-    return new Model({ ...(await loadEngine(platform, source, header, options)), header, headerMs });
+    const loaded = { ...(await loadEngine(platform, source, header, options)), header, headerMs };
+    try {
+      loaded.engine.headScores = await checkHeadScores(options.headScores, loaded);
+    } catch (error) {
+      loaded.engine.runtime.close();
+      throw error;
+    }
+    return new Model(loaded);
   } finally {
     await source.close();
   }

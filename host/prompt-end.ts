@@ -33,6 +33,11 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
       name: "policy",
     });
   }
+  if (engine.sizes.cache.policy.dealing === "heads" && engine.headScores === undefined) {
+    throw new ThimbleError("invalid_option", "the policy deals by heads: load the model with headScores", {
+      name: "headScores",
+    });
+  }
   const [kind, ...more] = Object.keys(keep) as (keyof Keep)[];
   const value = kind === undefined ? undefined : keep[kind];
   if (more.length > 0 || value === undefined) throw wrongKeep("keep is one of { ratio }, { slots } and { bytes }");

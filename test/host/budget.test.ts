@@ -5,6 +5,7 @@
 import { readdirSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Observed } from "../../assembly/memory/status.ts";
 import { describeModel } from "../../host/architecture.ts";
 import { cachePages, ENGINE_BYTES, planMemory, type RunSizes, regionBytes } from "../../host/budget.ts";
 import { agesTwice, type CacheOptions, cacheConfig, KV_FORMS } from "../../host/kv-cache.ts";
@@ -74,6 +75,7 @@ const CHOOSING: readonly CacheOptions[] = [
   { policy: "observed-attention" },
   { policy: "compactor:sketch=20,chunk=40" },
   { policy: "leverage" },
+  { policy: "kvzip", keys: "q4", values: "q4" },
 ];
 
 async function check(path: string, activations: (typeof ACTIVATIONS)[number], size: Size, options: CacheOptions) {
@@ -120,6 +122,11 @@ async function check(path: string, activations: (typeof ACTIVATIONS)[number], si
     slabs.map(regionBytes).reduce((sum, bytes) => sum + bytes, 0),
     `${pages} and ${widePages} pages`,
   );
+  if (cache.policy !== undefined) {
+    // A prompt's end: the fork that repeats it, and pages to move what stays into.
+    if (cache.policy.observed === Observed.LARGEST) model.engine.openSession();
+    exports.poolReserve(pages + exports.promptPages(session));
+  }
   const { byteLength } = exports.memory.buffer;
   assert.ok(byteLength - exports.arenaBytes() < 65536, "memory ends in the arena's last 64 KiB");
   assert.ok(byteLength <= plan.total, `${byteLength} bytes of memory, ${plan.total} planned`);

@@ -190,6 +190,17 @@ test("KVzip: the prompt once more, counted; the end of the user's turn stays; se
   assert.not.equal(half.nll, none.nll);
 });
 
+test("a budget of what is planned is enough for the fork that repeats a prompt, and is not exceeded", async () => {
+  const options = { contextLength: 256, policy: "kvzip", keys: "q4", values: "q4" } as const;
+  await using plain = await load(DEFAULT_MODEL, options);
+  const { total } = plain.stats.plan;
+  await using model = await load(DEFAULT_MODEL, { ...options, budget: total });
+  const session = model.session({ keep: { ratio: 0.5 } });
+  await session.complete({ ids: PROMPT.slice(0, 150) }, { ...greedy, maxTokens: 2 });
+  assert.ok(session.stats.repeatedTokens > 150);
+  assert.ok(model.stats.peakBytes <= total);
+});
+
 test("a conversation that goes on past the context evicts besides: pages of what was kept, oldest first", async () => {
   await using model = await load(DEFAULT_MODEL, { contextLength: 192, policy: "key-diff" });
   const session = model.session({ keep: { ratio: 0.5 }, overflow: "evict", sinks: 32, window: 64 });
