@@ -47,10 +47,7 @@ export const command = defineCommand(
     examples: [
       ["thimble calibrate-heads model.gguf --text book.txt --text code.txt -o duo.json", "From two texts"],
       ["thimble calibrate-heads model.gguf --kind razor -o razor.json", "From a sequence that repeats itself"],
-      [
-        'thimble run --policy duo-attention --head-scores duo.json --kv-ratio 0.3 "$(cat long.txt)"',
-        "Use them",
-      ],
+      ['thimble run --policy duo-attention --head-scores duo.json --kv-ratio 0.3 "$(cat long.txt)"', "Use them"],
     ],
   },
   OPTIONS,
