@@ -38,3 +38,4 @@ export { swiglu, swigluRef } from "./kernels/swiglu";
 export { sectionScratch } from "./sections/add";
 export { arenaAlloc } from "./memory/arena";
 export { keyDrivenShares } from "./model/key-driven";
+export { unpackTile } from "./policy/criticalkv";

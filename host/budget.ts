@@ -10,6 +10,7 @@ import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import { formatScratch } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { policyScratch } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -206,15 +207,16 @@ export function checkProportion(
   });
 }
 
-/** Scores, kept slots, a head's keys and weights, budgets, parameters, observed queries. */
-function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelConfig, sizes: RunSizes): number[] {
+/** Scores, kept slots, a head's keys and weights, budgets, parameters, scratch, observed queries. */
+function policyRegions(config: ModelConfig, sizes: RunSizes): number[] {
+  const { nLayers, nHeads, nKvHeads, keyDim, valueDim } = config;
   const { policy } = sizes.cache;
   if (policy === undefined) return [];
   const slots = sizes.contextLength + Size.PAGE_SLOTS;
   const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
   return [
     ...[slots * nKvHeads * 4, slots * nKvHeads, slots * Math.max(keyDim, valueDim) * 4, slots * 4, nLayers * 4, 32],
-    ...(observed > 0 ? [observed] : []),
+    ...[policyScratch(policy, config), observed].filter((bytes) => bytes > 0),
   ];
 }
 

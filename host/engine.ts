@@ -9,6 +9,7 @@ import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { policyScratch } from "./policy.ts";
 import type { Runtime } from "./runtime.ts";
 import type { WeightRegion } from "./weights.ts";
 
@@ -90,6 +91,7 @@ export class Engine {
       [Config.KV_FLAT, sizes.cache.flat / 1000],
       [Config.SLOT_POSITIONS, sizes.cache.policy === undefined ? 0 : 1],
       [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
+      [Config.POLICY_SCRATCH, sizes.cache.policy === undefined ? 0 : policyScratch(sizes.cache.policy, config)],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");

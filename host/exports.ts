@@ -7,7 +7,6 @@ import type {
   Config,
   Form,
   LayerField,
-  Policy,
   RopeField,
   Slot,
   Status,
@@ -64,7 +63,7 @@ export interface EngineExports {
   /** Free pages that `promptEvict` needs. */
   promptPages(session: number): number;
   /** Evicts down to the budgets; `safe` above 1: each head its own. */
-  promptEvict(session: number, policy: Policy, sinks: number, window: number, safe: number): Status;
+  promptEvict(session: number, scoring: number, sinks: number, window: number, safe: number): Status;
   policyBudgetsAddress(): number;
   policyParametersAddress(): number;
   headSlots(session: number, head: number): number;

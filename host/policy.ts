@@ -12,6 +12,8 @@ export type Dealing = "uniform" | "pyramid" | "adaptive";
 interface PolicyEntry {
   readonly policy: Policy;
   readonly dealing: Dealing;
+  /** A second stage chooses by what slots can change (assembly/policy/criticalkv.ts); `first` and `epsilon` are its. */
+  readonly isCritical?: boolean;
   /** Name, default, least and most of each parameter; the first ones go to the engine in this order. */
   readonly parameters: readonly (readonly [name: string, usual: number, least: number, most: number])[];
   /** How many of them the engine takes. */
@@ -20,6 +22,11 @@ interface PolicyEntry {
 
 const WINDOW = ["window", 64, 1, 1024] as const;
 const KERNEL = ["kernel", 5, 1, 63] as const;
+const SAFEGUARD = ["safeguard", 0.2, 0, 1] as const;
+const CRITICAL = [
+  ["first", 0.5, 0, 1],
+  ["epsilon", 1e-4, 0, 1],
+] as const;
 
 /** By name; papers and formulas are in assembly/policy. Defaults are those of kvpress. */
 const POLICIES = {
@@ -36,7 +43,21 @@ const POLICIES = {
   adakv: {
     policy: Policy.SNAPKV,
     dealing: "adaptive",
-    parameters: [KERNEL, WINDOW, ["safeguard", 0.2, 0, 1]],
+    parameters: [KERNEL, WINDOW, SAFEGUARD],
+    taken: 1,
+  },
+  criticalkv: {
+    policy: Policy.SNAPKV,
+    dealing: "uniform",
+    isCritical: true,
+    parameters: [KERNEL, WINDOW, ...CRITICAL],
+    taken: 1,
+  },
+  criticaladakv: {
+    policy: Policy.SNAPKV,
+    dealing: "adaptive",
+    isCritical: true,
+    parameters: [KERNEL, WINDOW, SAFEGUARD, ...CRITICAL],
     taken: 1,
   },
   finch: { policy: Policy.FINCH, dealing: "uniform", parameters: [WINDOW], taken: 0 },
@@ -63,7 +84,8 @@ export const POLICY_NAMES = Object.keys(POLICIES) as readonly PolicyName[];
 
 export interface PolicySpec {
   readonly name: PolicyName;
-  readonly policy: Policy;
+  /** As the engine counts them, with CRITICAL where there is a second stage. */
+  readonly policy: number;
   readonly dealing: Dealing;
   readonly values: ReadonlyMap<string, number>;
   /** What the engine takes, in its order. */
@@ -96,8 +118,18 @@ export function parsePolicy(text: unknown): PolicySpec {
     values.set(key, value);
   }
   const taken = entry.parameters.slice(0, entry.taken).map(([parameter]) => values.get(parameter)!);
+  if (entry.isCritical) {
+    taken.length = 8;
+    taken.fill(0, entry.taken).splice(6, 2, values.get("first")!, values.get("epsilon")!);
+  }
+  const policy = entry.policy | (entry.isCritical ? Policy.CRITICAL : 0);
   const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : 0);
-  return { name: name as PolicyName, policy: entry.policy, dealing: entry.dealing, values, taken, observeRows };
+  return { name: name as PolicyName, policy, dealing: entry.dealing, values, taken, observeRows };
+}
+
+/** Bytes that the policy's own steps work in, as their files in assembly/policy draw them. */
+export function policyScratch({ policy }: PolicySpec, { valueDim }: { readonly valueDim: number }): number {
+  return policy & Policy.CRITICAL ? 64 + 128 + valueDim * 32 + (valueDim + 64) * 4 : 0;
 }
 
 function refuse(message: string): ThimbleError {

@@ -331,6 +331,9 @@ export class Engine {
   /** Slots that each layer's heads keep, u32 [layers], and parameters of the policy, f32 [8]: the host writes them. */
   policyBudgets: usize;
   policyParameters: usize;
+  /** What a policy's own steps work in, see their files; its bytes. */
+  policyScratch: usize;
+  policyScratchBytes: u32;
   /** Free session regions, linked through Session.nextFree. */
   freeSessions: usize;
 }

@@ -132,6 +132,8 @@ export const enum Config {
   KV_SECTIONS = 31,
   /** Keys in planes: the low one is read where the largest probability of a span is below this. */
   KV_FLAT = 32,
+  /** Bytes that the policy's own steps work in. */
+  POLICY_SCRATCH = 33,
 }
 
 /** How the slots that stay at the end of a prompt are chosen: assembly/policy/. */
@@ -144,6 +146,8 @@ export const enum Policy {
   LAGKV = 5,
   FINCH = 6,
   CHUNKKV = 7,
+  /** Added to another one: a second stage by what slots can change; criticalkv.ts. */
+  CRITICAL = 64,
 }
 
 /** How the keys or the values of a page lie in memory; drawings in cache/page.ts and cache/packed-page.ts. */

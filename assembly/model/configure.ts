@@ -107,6 +107,9 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.KV_FLAT:
       e.kvFlat = x;
       break;
+    case Config.POLICY_SCRATCH:
+      e.policyScratchBytes = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

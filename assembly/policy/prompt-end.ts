@@ -3,7 +3,7 @@
  * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
- *                     finch -, chunkkv [kernel, chunk]
+ *                     finch -, chunkkv [kernel, chunk]; with CRITICAL the last two: [first, epsilon]
  *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
@@ -15,6 +15,7 @@ import { positionOf } from "../cache/slots";
 import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
 import { Option, Policy, Size, Status } from "../memory/status";
 import { scoreChunkKv } from "./chunkkv";
+import { keepCritical } from "./criticalkv";
 import { scoreFinch } from "./finch";
 import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
@@ -114,6 +115,13 @@ function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, b
   }
 }
 
+/** Slots of a head that are to stay. */
+function keptSlots(e: Engine, kv: u32, n: u32): u32 {
+  let slots: u32 = 0;
+  for (let j: u32 = 0; j < n; ++j) slots += load<u8>(e.keepMap + <usize>kv * e.policySlots + j);
+  return slots;
+}
+
 /** Free pages that `promptEvict` needs. */
 export function promptPages(address: usize): u32 {
   const e = engine();
@@ -128,12 +136,15 @@ export function promptPages(address: usize): u32 {
  * dealt by score, above 1 where each head has its own. BAD_ARGUMENT without positions, in layers with windows or shares by
  * key norms, or where the policy looks at queries that were not observed; NO_PAGE without `promptPages` free pages.
  */
-export function promptEvict(address: usize, policy: Policy, sinks: u32, window: u32, safe: f32): Status {
+export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32): Status {
   const e = engine();
+  const policy: Policy = scoring & ~Policy.CRITICAL;
+  const isCritical = (scoring & Policy.CRITICAL) != 0;
   const session = changetype<Session>(address);
   const rows = observedCount(e, session);
   if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
   if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
+  if (isCritical && e.policyScratch == 0) return Status.BAD_ARGUMENT;
   if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
@@ -153,6 +164,7 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
     }
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       const head = headOf(session, layer.firstHead + kv);
+      if (isCritical) keepCritical(e, layer, head, kv, n, keptSlots(e, kv, n), parameter(e, 6), parameter(e, 7));
       compactHead(e, session, head, layer.firstHead + kv, e.keepMap + <usize>kv * e.policySlots);
     }
   }

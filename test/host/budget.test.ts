@@ -68,6 +68,7 @@ const CHOOSING: readonly CacheOptions[] = [
   { policy: "key-norm" },
   { policy: "tova", keys: "q4", values: "q3" },
   { policy: "snapkv:window=33", keys: "f32", values: "f32" },
+  { policy: "criticalkv:window=5" },
 ];
 
 async function check(path: string, activations: (typeof ACTIVATIONS)[number], size: Size, options: CacheOptions) {

@@ -56,6 +56,7 @@ export interface KernelExports extends EngineExports {
   readonly expWeightsRef: ExpWeights;
   readonly logSumExpRef: LogSumExp;
   rowBytes(type: TensorType, nCols: number): number;
+  unpackTile(out: number, matrix: number, t: number, first: number, n: number): void;
   tileBytes(form: Form, nCols: number): number;
   readonly quantizeActivations: Quantize;
   readonly quantizeActivationsRef: Quantize;

@@ -11,7 +11,19 @@ import { layerBudgets, parsePolicy } from "../../host/policy.ts";
 import { evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
 import { report } from "../kernel/compare.ts";
 import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
-import { chunkKv64, finch64, keyDiff64, keyNorm64, lagKv64, type Rows, snapKv64, tova64 } from "../oracle/policies.ts";
+import {
+  chunkKv64,
+  criticalKv64,
+  dealt64,
+  finch64,
+  keyDiff64,
+  keyNorm64,
+  lagKv64,
+  outputNorms64,
+  type Rows,
+  snapKv64,
+  tova64,
+} from "../oracle/policies.ts";
 import { randomIds, sameBits } from "./load.ts";
 import { distance, openRandom, randomWeights } from "./random-llama.ts";
 
@@ -49,6 +61,8 @@ const POLICIES = [
   "lagkv:sinks=3,lag=20",
   "finch:window=16",
   "chunkkv:window=16,chunk=10",
+  "criticalkv:window=16",
+  "criticaladakv:window=16,safeguard=0.3",
 ];
 
 const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
@@ -209,6 +223,54 @@ test("ChunkKV: the chunks that the formula chooses, the same in all heads of a l
       const alone = chunkKv64(scores.slice(0, 1), chunk, 0.5).flatMap((side, j) => (side > 0 ? [j] : []));
       if (i === 0 && chunk === 7) assert.not.equal(alone, stays, "both heads count");
     }
+    await model.close();
+  }
+});
+
+test("CriticalKV: two stages, the second by what a slot can change; alone and with budgets by score", async () => {
+  const layers = scoredLayers();
+  const half = PROMPT / 2;
+  for (const [name, safe] of [
+    ["criticalkv:window=16,first=0.9,epsilon=0.001", undefined],
+    ["criticaladakv:window=16,first=0.9,epsilon=0.001,safeguard=0.2", Math.floor(half * 0.2)],
+  ] as const) {
+    const model = await open(name);
+    const kept = heldPositions(model.engine, prompted(model));
+    const differ = [0, 0, 0, 0, 0];
+    let dealt = 0;
+    for (const [i, layer] of layers.entries()) {
+      const output = WEIGHTS.get(`blk.${i}.attn_output.weight`)!;
+      const scores = layer.map(({ queries, keys }) =>
+        snapKv64(
+          queries.map((rows) => rows.slice(-16)),
+          keys,
+          5,
+        ),
+      );
+      const budgets = safe === undefined ? scores.map(() => half) : dealt64(scores, half, safe);
+      if (safe !== undefined && budgets[0] !== half) dealt += 1;
+      for (const [kv, { values }] of layer.entries()) {
+        const heads = Array.from({ length: GROUP }, (_, h) => kv * GROUP + h);
+        const norms = outputNorms64(values, output, SHAPE.hiddenDim, heads);
+        const of = (by: readonly number[], first: number, epsilon: number): string =>
+          criticalKv64(scores[kv]!, by, budgets[kv]!, first, epsilon).join();
+        const actual = Array.from(kept[2 * i + kv]!).join();
+        assert.is(actual, of(norms, 0.9, 0.001), `${name}, layer ${i}, head ${kv}`);
+        const others = [
+          of(norms.fill.call([...norms], 1), 0.9, 0.001), // attention alone
+          of(outputNorms64(values, output, SHAPE.hiddenDim, heads.slice(1)), 0.9, 0.001), // a head less
+          of(outputNorms64(values, output, SHAPE.hiddenDim - 8, heads), 0.9, 0.001), // a tile less
+          of(norms, 0.4, 0.001), // another first stage
+          of(norms, 0.9, 1), // another epsilon
+        ];
+        for (const [o, other] of others.entries()) if (other !== actual) differ[o] = differ[o]! + 1;
+      }
+    }
+    assert.ok(
+      differ.every((n) => n > 0),
+      `${name}: heads in which other formulas choose others: ${differ}`,
+    );
+    assert.is(dealt > 0, safe !== undefined, "budgets are not the same for both heads");
     await model.close();
   }
 });
@@ -378,6 +440,9 @@ test("policies by name: parameters within their bounds; anything else is refused
     "adakv:safeguard=2",
     "toString",
     "tova:window=1",
+    "criticalkv:first=1.5",
+    "criticalkv:safeguard=0.2",
+    "criticaladakv:epsilon=x",
     7,
     null,
   ]) {

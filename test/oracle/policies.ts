@@ -105,3 +105,53 @@ export function chunkKv64(scores: readonly (readonly number[])[], chunk: number,
   const stays = new Set(order.slice(0, Math.max(1, Math.floor(means.length * share))));
   return scores[0]!.map((_, j) => (stays.has(Math.floor(j / chunk)) ? 1 : -1));
 }
+
+/**
+ * Mean over the heads of a group of |v Wo|_1, from a KV head's values and the output matrix [hiddenDim][heads * valueDim].
+ */
+export function outputNorms64(
+  values: Rows,
+  output: Float32Array,
+  hiddenDim: number,
+  heads: readonly number[],
+): number[] {
+  const columns = output.length / hiddenDim;
+  return values.map((v) => {
+    const norms = heads.map((h) => {
+      let sum = 0;
+      for (let r = 0; r < hiddenDim; ++r) {
+        sum += Math.abs(v.reduce((dot, x, d) => dot + x * output[r * columns + h * v.length + d]!, 0));
+      }
+      return sum;
+    });
+    return mean(norms);
+  });
+}
+
+/** Slots of each head of a layer whose budget is dealt by score, each at least `safe` of them. */
+export function dealt64(scores: readonly (readonly number[])[], budget: number, safe: number): number[] {
+  const all = scores.flatMap((of, kv) => {
+    const order = of.map((_, j) => j).sort((a, b) => of[b]! - of[a]!);
+    return order.map((j, rank) => ({ kv, score: rank < safe ? Number.POSITIVE_INFINITY : of[j]! }));
+  });
+  const chosen = all.sort((a, b) => (a.score === b.score ? 0 : b.score - a.score)).slice(0, budget * scores.length);
+  return scores.map((_, kv) => chosen.filter((one) => one.kv === kv).length);
+}
+
+/** Slots that stay of a head by CriticalKV's two stages. */
+export function criticalKv64(
+  scores: readonly number[],
+  norms: readonly number[],
+  budget: number,
+  first = 0.5,
+  epsilon = 1e-4,
+): number[] {
+  const highest = (of: readonly number[], n: number) =>
+    of
+      .map((_, j) => j)
+      .sort((a, b) => of[b]! - of[a]!)
+      .slice(0, n);
+  const lifted = new Set(highest(scores, Math.floor(budget * first)));
+  const second = scores.map((score, j) => (lifted.has(j) ? Number.POSITIVE_INFINITY : (score + epsilon) * norms[j]!));
+  return highest(second, budget).sort((a, b) => a - b);
+}

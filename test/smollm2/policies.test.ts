@@ -24,6 +24,8 @@ const FILES = {
   chunkkv: "ChunkKV_SnapKV",
   tova: "TOVA",
   lagkv: "LagKV",
+  criticalkv: "CriticalKV_SnapKV",
+  criticaladakv: "CriticalAdaKV_SnapKV",
 } as const;
 
 const MODES: readonly (readonly [what: string, options: LoadOptions, least: number])[] = [
@@ -43,8 +45,8 @@ else {
 
   for (const [what, options, least] of MODES) {
     test(`half of 1,024 slots by every policy, ${what}`, async () => {
-      // One prefill for all: SnapKV's rows are what any of them looks at.
-      await using model = await load(path, { ...options, contextLength: 1088, policy: "snapkv" });
+      // One prefill for all: SnapKV's rows are what any of them looks at, and CriticalKV has the room that it needs besides.
+      await using model = await load(path, { ...options, contextLength: 1088, policy: "criticalkv" });
       const { engine } = model;
       const { exports } = engine.runtime;
       const prefilled = engine.openSession();
