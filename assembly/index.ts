@@ -19,6 +19,7 @@ export {
   slotWrite,
 } from "./cache/image";
 export { evictedLog, evictedPages, sessionEvict, sessionPin, sessionUnpin } from "./cache/evict";
+export { collectQueries } from "./cache/query-statistics";
 export { sessionMark, sessionTruncate } from "./cache/journal";
 export {
   sessionClose,

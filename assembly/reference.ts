@@ -5,6 +5,7 @@ export { closeSquares, keySquare } from "./cache/key-squares";
 export { firstFreePage, firstFreeSession } from "./cache/free-lists";
 export { writeSlot } from "./cache/page";
 export * from "./index";
+export { addProducts, addProductsRef, addVector } from "./kernels/add-products";
 export { addRow, addRowRef, addScaled, addScaledRef } from "./kernels/add";
 export { attend, attendRef, attendScratch } from "./kernels/attend";
 export { checksumRef } from "./kernels/checksum";

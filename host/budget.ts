@@ -10,7 +10,7 @@ import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import { formatScratch } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
-import { policyScratch } from "./policy.ts";
+import { policyScratch, statisticsBytes } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -142,12 +142,13 @@ export function planMemory(
   );
   const own = nHeads * ownBytes(cache, config);
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
+  const statistics = statisticsBytes(cache.policy, config);
   const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 1) * nHeads * 16;
   const parts = {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
     session: regionBytes(
-      Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal + evictor,
+      Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal + evictor + statistics,
     ),
     own,
     journal,

@@ -60,6 +60,8 @@ export interface EngineExports {
   sessionUnpin(address: number): void;
   /** The rows of a session whose queries are kept, from this position on; session 0: of none. */
   observeRows(session: number, from: number): void;
+  /** A session's queries count from position `from` on, and those before do not any more; 2^32 - 1: none. */
+  collectQueries(session: number, from: number): void;
   /** Free pages that `promptEvict` needs. */
   promptPages(session: number): number;
   /** Evicts down to the budgets; `safe` above 1: each head its own. */

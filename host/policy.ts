@@ -9,9 +9,22 @@ import { ThimbleError } from "./errors.ts";
 /** How a budget is dealt: every head the same, more to lower layers, or by score among the heads of a layer. */
 export type Dealing = "uniform" | "pyramid" | "adaptive";
 
+interface HeadDims {
+  readonly keyDim: number;
+  readonly valueDim: number;
+}
+
+interface QueryHeads {
+  readonly nLayers: number;
+  readonly nHeads: number;
+  readonly keyDim: number;
+}
+
 interface PolicyEntry {
   readonly policy: Policy;
   readonly dealing: Dealing;
+  /** What it needs of a prompt's queries before RoPE: sums, or products too (assembly/cache/query-statistics.ts). */
+  readonly countsQueries?: boolean;
   /** A second stage chooses by what slots can change (assembly/policy/criticalkv.ts); `first` and `epsilon` are its. */
   readonly isCritical?: boolean;
   /** Name, default, least and most of each parameter; the first ones go to the engine in this order. */
@@ -23,6 +36,12 @@ interface PolicyEntry {
 const WINDOW = ["window", 64, 1, 1024] as const;
 const KERNEL = ["kernel", 5, 1, 63] as const;
 const SAFEGUARD = ["safeguard", 0.2, 0, 1] as const;
+const EXPECTED = [
+  ["sinks", 4, 0, 65_536],
+  ["future", 512, 1, 65_536],
+  ["covariance", 1, 0, 1],
+] as const;
+const VNORM = ["vnorm", 1, 0, 1] as const;
 const CRITICAL = [
   ["first", 0.5, 0, 1],
   ["epsilon", 1e-4, 0, 1],
@@ -60,6 +79,28 @@ const POLICIES = {
     parameters: [KERNEL, WINDOW, SAFEGUARD, ...CRITICAL],
     taken: 1,
   },
+  "expected-attention": {
+    policy: Policy.EXPECTED,
+    dealing: "uniform",
+    countsQueries: true,
+    parameters: [...EXPECTED, VNORM, ["epsilon", 0, 0, 1]],
+    taken: 5,
+  },
+  "adakv-expected": {
+    policy: Policy.EXPECTED,
+    dealing: "adaptive",
+    countsQueries: true,
+    parameters: [...EXPECTED, VNORM, ["epsilon", 0.01, 0, 1], SAFEGUARD],
+    taken: 5,
+  },
+  "criticalkv-expected": {
+    policy: Policy.EXPECTED,
+    dealing: "uniform",
+    countsQueries: true,
+    isCritical: true,
+    parameters: [...EXPECTED, ...CRITICAL],
+    taken: 3,
+  },
   finch: { policy: Policy.FINCH, dealing: "uniform", parameters: [WINDOW], taken: 0 },
   chunkkv: {
     policy: Policy.CHUNKKV,
@@ -92,6 +133,10 @@ export interface PolicySpec {
   readonly taken: readonly number[];
   /** Last rows of a prompt whose queries are kept for it. */
   readonly observeRows: number;
+  /** What sessions keep of a prompt's queries: 0 nothing, 1 sums, 2 products too. */
+  readonly queryStatistics: number;
+  /** First positions that it never lets go. */
+  readonly sinks: number;
 }
 
 /** "snapkv" or "snapkv:window=32,kernel=7". @throws ThimbleError invalid_option */
@@ -109,7 +154,7 @@ export function parsePolicy(text: unknown): PolicySpec {
     if (found === undefined) throw refuse(`${name} takes no ${JSON.stringify(piece)}; its parameters are ${known}`);
     const [, usual, least, most] = found;
     const value = Number(number);
-    const isWhole = Number.isInteger(usual) && most > 1;
+    const isWhole = Number.isInteger(usual) && key !== "epsilon";
     if (number.trim() === "" || !(value >= least && value <= most) || (isWhole && !Number.isInteger(value))) {
       throw refuse(
         `${key} of ${name} is ${number}; it must be ${isWhole ? "an integer" : "a number"} from ${least} to ${most}`,
@@ -124,12 +169,25 @@ export function parsePolicy(text: unknown): PolicySpec {
   }
   const policy = entry.policy | (entry.isCritical ? Policy.CRITICAL : 0);
   const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : 0);
-  return { name: name as PolicyName, policy, dealing: entry.dealing, values, taken, observeRows };
+  const queryStatistics = entry.countsQueries ? 1 + values.get("covariance")! : 0;
+  const sinks = entry.policy === Policy.LAGKV ? 0 : (values.get("sinks") ?? 0); // which counts its own
+  const { dealing } = entry;
+  return { name: name as PolicyName, policy, dealing, values, taken, observeRows, queryStatistics, sinks };
 }
 
 /** Bytes that the policy's own steps work in, as their files in assembly/policy draw them. */
-export function policyScratch({ policy }: PolicySpec, { valueDim }: { readonly valueDim: number }): number {
-  return policy & Policy.CRITICAL ? 64 + 128 + valueDim * 32 + (valueDim + 64) * 4 : 0;
+export function policyScratch({ policy, queryStatistics }: PolicySpec, { keyDim, valueDim }: HeadDims): number {
+  const critical = policy & Policy.CRITICAL ? 64 + 128 + valueDim * 32 + (valueDim + 64) * 4 : 0;
+  const expected = queryStatistics > 0 ? 16 + keyDim * 20 + (queryStatistics > 1 ? keyDim * keyDim * 4 : 0) : 0;
+  return Math.max(critical, expected);
+}
+
+/** Bytes of a session's sums over queries, as assembly/cache/query-statistics.ts draws them. */
+export function statisticsBytes(policy: PolicySpec | undefined, { nLayers, nHeads, keyDim }: QueryHeads): number {
+  const { queryStatistics = 0 } = policy ?? {};
+  if (queryStatistics === 0) return 0;
+  const products = queryStatistics > 1 ? (keyDim * (keyDim + 2)) / 2 : 0;
+  return 16 + nLayers * nHeads * (keyDim + products) * 8;
 }
 
 function refuse(message: string): ThimbleError {

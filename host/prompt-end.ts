@@ -70,6 +70,20 @@ export function observedRows({ sizes }: Engine): number {
   return sizes.cache.policy?.observeRows ?? 0;
 }
 
+/** Says that no query counts. */
+const NEVER = 2 ** 32 - 1;
+
+/**
+ * A prompt begins, whose rows from position `from` on are still to be computed: where the policy expects more queries of
+ * their kind they are counted until it ends (`evictPrompt`), and `true` says that the prompt is to be computed in one go.
+ */
+export function beginPrompt({ runtime, sizes }: Engine, session: number, from: number, keepsAll = false): boolean {
+  const { policy } = sizes.cache;
+  if (policy === undefined || policy.queryStatistics === 0) return false;
+  runtime.exports.collectQueries(session, keepsAll ? NEVER : Math.max(from, policy.sinks));
+  return !keepsAll;
+}
+
 /** Positions that each KV head holds, over all layers. */
 export function heldPositions({ runtime }: Engine, session: number): Uint32Array[] {
   const { exports } = runtime;
@@ -96,12 +110,15 @@ export function evictPrompt(
   const held = heldPositions(engine, session);
   const n = Math.max(...held.map(({ length }) => length));
   const share = "share" in rule.keep ? rule.keep.share : Math.min(1, rule.keep.slots / n);
-  if (share >= 1) return [];
+  if (share >= 1) {
+    exports.collectQueries(session, NEVER);
+    return [];
+  }
   const budgets = layerBudgets(policy, config.nLayers, n, share).map((slots) => Math.max(slots, 1));
   engine.reservePages(exports.promptPages(session));
   runtime.words(exports.policyBudgetsAddress(), config.nLayers).set(budgets);
   runtime.floats(exports.policyParametersAddress(), 8).set(policy.taken);
-  const sinks = Math.max(rule.sinks, policy.name === "streaming" ? policy.values.get("sinks")! : 0);
+  const sinks = Math.max(rule.sinks, policy.sinks);
   const safe = policy.dealing === "adaptive" ? policy.values.get("safeguard")! : OWN;
   const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);
   if (status === Status.BAD_ARGUMENT) {
@@ -110,6 +127,7 @@ export function evictPrompt(
     });
   }
   runtime.check(status, "eviction at the end of a prompt");
+  exports.collectQueries(session, NEVER);
   return spansOf(held, heldPositions(engine, session), pageSizes(sizes.cache, config).aged / Size.PAGE_SLOTS);
 }
 

@@ -5,7 +5,7 @@
  *   arena:  | Engine | layers, matrices, RoPE tables | run state (staging while loading) | weights | sessions and page slabs ... |
  *
  * A session region:  | Session | HeadView x nHeadViews | page addresses, u32, as many as each head can hold |
- *   | of each head: open page, sinks, recent pages | journal: HeadViews and pages of the last mark |
+ *   | of each head: open page, sinks, recent pages | journal: HeadViews and pages of the last mark | pins, log | query statistics |
  */
 
 /** A packed weight matrix [nRows][nCols]; see kernels/pack.ts. */
@@ -334,6 +334,8 @@ export class Engine {
   /** What a policy's own steps work in, see their files; its bytes. */
   policyScratch: usize;
   policyScratchBytes: u32;
+  /** See Config. */
+  queryStatistics: u32;
   /** Free session regions, linked through Session.nextFree. */
   freeSessions: usize;
 }

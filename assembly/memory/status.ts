@@ -134,6 +134,8 @@ export const enum Config {
   KV_FLAT = 32,
   /** Bytes that the policy's own steps work in. */
   POLICY_SCRATCH = 33,
+  /** What sessions keep of a prompt's queries before RoPE: 1: sums, 2: sums and products; cache/query-statistics.ts. */
+  QUERY_STATISTICS = 34,
 }
 
 /** How the slots that stay at the end of a prompt are chosen: assembly/policy/. */
@@ -146,6 +148,7 @@ export const enum Policy {
   LAGKV = 5,
   FINCH = 6,
   CHUNKKV = 7,
+  EXPECTED = 16,
   /** Added to another one: a second stage by what slots can change; criticalkv.ts. */
   CRITICAL = 64,
 }

@@ -110,6 +110,9 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.POLICY_SCRATCH:
       e.policyScratchBytes = n;
       break;
+    case Config.QUERY_STATISTICS:
+      e.queryStatistics = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

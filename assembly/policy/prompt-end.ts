@@ -3,7 +3,8 @@
  * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
- *                     finch -, chunkkv [kernel, chunk]; with CRITICAL the last two: [first, epsilon]
+ *                     finch -, chunkkv [kernel, chunk], expected [sinks, future, covariance, vnorm, epsilon];
+ *                     with CRITICAL the last two: [first, epsilon]
  *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
@@ -11,11 +12,13 @@
  */
 import { compactHead, compactPages } from "../cache/compact";
 import { headOf } from "../cache/heads";
+import { countedRows } from "../cache/query-statistics";
 import { positionOf } from "../cache/slots";
 import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
 import { Option, Policy, Size, Status } from "../memory/status";
 import { scoreChunkKv } from "./chunkkv";
 import { keepCritical } from "./criticalkv";
+import { scoreExpected, timesValueNorm } from "./expected-attention";
 import { scoreFinch } from "./finch";
 import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
@@ -37,6 +40,13 @@ function looksBack(policy: Policy): bool {
   return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV;
 }
 
+/** What is missing for a policy to score. */
+function lacks(e: Engine, session: Session, policy: Policy): bool {
+  if (looksBack(policy)) return observedCount(e, session) == 0;
+  if (policy == Policy.EXPECTED) return e.queryStatistics < (parameter(e, 2) != 0 ? 2 : 1);
+  return false;
+}
+
 /** Whether the heads of a layer have the same scores. */
 function choosesTogether(policy: Policy): bool {
   return policy == Policy.TOVA || policy == Policy.CHUNKKV;
@@ -50,7 +60,10 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
-  else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
+  else if (policy == Policy.EXPECTED) {
+    scoreExpected(e, session, layer, head, kv, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2) != 0, out);
+    if (parameter(e, 3) != 0) timesValueNorm(e, head, parameter(e, 4), out);
+  } else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
   else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
 }
 
@@ -134,7 +147,7 @@ export function promptPages(address: usize): u32 {
 /**
  * Evicts at the end of a prompt, down to policyBudgets. `safe`: share of a head's budget that it keeps where the layer's is
  * dealt by score, above 1 where each head has its own. BAD_ARGUMENT without positions, in layers with windows or shares by
- * key norms, or where the policy looks at queries that were not observed; NO_PAGE without `promptPages` free pages.
+ * key norms, or where the policy needs queries that were not observed or counted; NO_PAGE without `promptPages` free pages.
  */
 export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32): Status {
   const e = engine();
@@ -142,7 +155,8 @@ export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u3
   const isCritical = (scoring & Policy.CRITICAL) != 0;
   const session = changetype<Session>(address);
   const rows = observedCount(e, session);
-  if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
+  if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || lacks(e, session, policy)) return Status.BAD_ARGUMENT;
+  if (policy == Policy.EXPECTED && countedRows(e, session) == 0) return Status.OK; // there are sinks only
   if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
   if (isCritical && e.policyScratch == 0) return Status.BAD_ARGUMENT;
   if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;

@@ -8,13 +8,15 @@ import { Status } from "../../assembly/memory/status.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
 import { layerBudgets, parsePolicy } from "../../host/policy.ts";
-import { evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
+import { beginPrompt, evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
 import { report } from "../kernel/compare.ts";
-import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
+import { type DecoderShape, decode, projected, ROPE_BASE } from "../oracle/decoder.ts";
 import {
   chunkKv64,
   criticalKv64,
   dealt64,
+  type Expectation,
+  expected64,
   finch64,
   keyDiff64,
   keyNorm64,
@@ -63,6 +65,9 @@ const POLICIES = [
   "chunkkv:window=16,chunk=10",
   "criticalkv:window=16",
   "criticaladakv:window=16,safeguard=0.3",
+  "expected-attention:future=50",
+  "adakv-expected:covariance=0",
+  "criticalkv-expected",
 ];
 
 const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
@@ -80,6 +85,7 @@ function feed(model: Model, session: number, from: number, to: number, chunk = 6
 /** A session whose prompt has ended. */
 function prompted(model: Model, rule: PromptRule = HALF, chunk = 64): number {
   const session = model.engine.openSession();
+  beginPrompt(model.engine, session, 0);
   model.engine.runtime.exports.observeRows(session, PROMPT - observedRows(model.engine));
   feed(model, session, 0, PROMPT, chunk);
   evictPrompt(model.engine, session, rule);
@@ -88,6 +94,8 @@ function prompted(model: Model, rule: PromptRule = HALF, chunk = 64): number {
 
 interface Scored {
   readonly queries: readonly Rows[];
+  /** The same before RoPE. */
+  readonly plain: readonly Rows[];
   readonly keys: Rows;
   readonly values: Rows;
 }
@@ -96,9 +104,10 @@ interface Scored {
 function scoredLayers(): Scored[][] {
   const { inputs } = decode(SHAPE, WEIGHTS, IDS.slice(0, PROMPT));
   return Array.from({ length: SHAPE.nLayers }, (_, layer) => {
-    const { queries, keys, values } = projected(SHAPE, WEIGHTS, inputs, layer);
+    const { queries, plain, keys, values } = projected(SHAPE, WEIGHTS, inputs, layer);
     return keys.map((rows, kv): Scored => {
-      return { queries: queries.slice(kv * GROUP, (kv + 1) * GROUP), keys: rows, values: values[kv]! };
+      const group = [kv * GROUP, (kv + 1) * GROUP] as const;
+      return { queries: queries.slice(...group), plain: plain.slice(...group), keys: rows, values: values[kv]! };
     });
   });
 }
@@ -111,6 +120,19 @@ function isChoice(kept: Uint32Array, scores: readonly number[]): boolean {
   const lowest = Math.min(...scores.filter((_, j) => stays.has(j)));
   return stays.size === PROMPT / 2 && scores.every((score, j) => stays.has(j) || score <= lowest + slack);
 }
+
+const EXPECTATION: Expectation = {
+  sinks: 3,
+  future: 40,
+  covariance: true,
+  vnorm: true,
+  epsilon: 0,
+  ropeBase: ROPE_BASE,
+};
+const expecting =
+  (by: Partial<Expectation>) =>
+  ({ plain, keys, values }: Scored): number[] =>
+    expected64(plain, keys, values, { ...EXPECTATION, ...by });
 
 /** The formula of each policy, and others like it that it is not: the slots that stay must tell them apart. */
 const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]) => number[])[]> = {
@@ -187,6 +209,25 @@ const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]
       ),
     ({ queries, keys }) => tova64([queries.map((rows) => rows.at(-1)!)], [keys]), // the head's own group only
   ],
+  "expected-attention:sinks=3,future=40": [
+    expecting({}),
+    expecting({ covariance: false }),
+    expecting({ vnorm: false }),
+    expecting({ epsilon: 0.01 }),
+    expecting({ future: 1 }),
+    expecting({ sinks: 0 }),
+    ({ plain, keys, values }) => expected64(plain.slice(0, 1), keys, values, EXPECTATION), // one head of the group
+    ({ queries, keys, values }) => expected64(queries, keys, values, EXPECTATION), // queries after RoPE
+  ],
+  "expected-attention:sinks=3,future=40,covariance=0,vnorm=0": [
+    expecting({ covariance: false, vnorm: false }),
+    expecting({ vnorm: false }),
+    expecting({ covariance: false }),
+  ],
+  "expected-attention:sinks=0,future=1,epsilon=0.02": [
+    expecting({ sinks: 0, future: 1, epsilon: 0.02 }),
+    expecting({ sinks: 0, future: 1 }),
+  ],
 };
 
 test("the slots that stay are those of the formula, in every head; formulas with a term less or another choose others", async () => {
@@ -203,6 +244,81 @@ test("the slots that stay are those of the formula, in every head; formulas with
     for (const [i, other] of others.entries()) assert.ok(agree(other) < HEADS, `${policy} is not formula ${i + 1}`);
     await model.close();
   }
+});
+
+test("expected attention chooses the same where queries and keys are rotated besides", async () => {
+  const [plain, rotated] = await Promise.all(
+    [false, true].map(async (kvRotation) => {
+      const model = await open("expected-attention", { ...EXACT, kvRotation });
+      return heldPositions(model.engine, prompted(model)).map((positions) => positions.join());
+    }),
+  );
+  assert.equal(rotated, plain);
+});
+
+test("counted queries: the same bits in chunks, beside other sessions, in a fork, a used region, and after a start anew", async () => {
+  const model = await open("expected-attention", { contextLength: 224, keys: "q8", values: "q4" });
+  const { engine } = model;
+  const { exports } = engine.runtime;
+  const others = randomIds(PROMPT, SHAPE.vocabSize, 9);
+  const end = (session: number): Float32Array => {
+    evictPrompt(engine, session, HALF);
+    const logits = feed(model, session, PROMPT, 160);
+    exports.sessionClose(session);
+    return logits;
+  };
+  const begun = (): number => {
+    const session = engine.openSession();
+    beginPrompt(engine, session, 0);
+    return session;
+  };
+  const computed = (chunk: number): number => {
+    const session = begun();
+    feed(model, session, 0, PROMPT, chunk);
+    return session;
+  };
+  const whole = end(computed(64));
+  const ways: Record<string, () => number> = {
+    chunks: () => computed(7),
+    fork: () => {
+      const parent = begun();
+      feed(model, parent, 0, 70);
+      const fork = engine.forkSession(parent);
+      feed(model, parent, 70, PROMPT, 64, others);
+      exports.sessionClose(parent);
+      feed(model, fork, 70, PROMPT);
+      return fork;
+    },
+    "beside another": () => {
+      const [session, other] = [begun(), begun()];
+      for (let at = 0; at < PROMPT; ++at) {
+        const rows = [
+          { session: other, input: others[at]!, position: at },
+          { session, input: IDS[at]!, position: at },
+        ];
+        model.forward(rows);
+      }
+      exports.sessionClose(other);
+      return session;
+    },
+    anew: () => {
+      const session = begun();
+      feed(model, session, 0, 96, 64, others);
+      exports.sessionTruncate(session, 0);
+      beginPrompt(engine, session, 0);
+      feed(model, session, 0, PROMPT);
+      return session;
+    },
+  };
+  for (const [way, run] of Object.entries(ways)) assert.ok(sameBits(end(run()), whole), way);
+  const uncounted = engine.openSession();
+  feed(model, uncounted, 0, PROMPT);
+  evictPrompt(engine, uncounted, HALF);
+  assert.ok(
+    heldPositions(engine, uncounted).every(({ length }) => length === PROMPT),
+    "nothing counted, nothing goes",
+  );
+  await model.close();
 });
 
 test("ChunkKV: the chunks that the formula chooses, the same in all heads of a layer, whole", async () => {

@@ -3,6 +3,8 @@
  * @module
  */
 
+import { ropeAngle64 } from "./elementwise.ts";
+
 export type Rows = readonly (readonly number[])[];
 
 const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
@@ -104,6 +106,54 @@ export function chunkKv64(scores: readonly (readonly number[])[], chunk: number,
   const order = means.map((_, c) => c).sort((a, b) => means[b]! - means[a]!);
   const stays = new Set(order.slice(0, Math.max(1, Math.floor(means.length * share))));
   return scores[0]!.map((_, j) => (stays.has(Math.floor(j / chunk)) ? 1 : -1));
+}
+
+export interface Expectation {
+  readonly sinks: number;
+  /** Positions to come, counted from the number of keys on. */
+  readonly future: number;
+  readonly covariance: boolean;
+  readonly vnorm: boolean;
+  readonly epsilon: number;
+  readonly ropeBase: number;
+}
+
+/**
+ * Expected attention, as the logarithm of its score.
+ *
+ * @param heads - queries of each head of the group, before RoPE, whose pairs of dims are (2i, 2i + 1)
+ */
+export function expected64(heads: readonly Rows[], keys: Rows, values: Rows, by: Expectation): number[] {
+  const { sinks, future, ropeBase } = by;
+  const dim = keys[0]!.length;
+  const angles = (i: number) =>
+    Array.from({ length: future }, (_, t) => ropeAngle64(keys.length + t, i, dim, ropeBase));
+  const rotation = Array.from({ length: dim }, (_, i) =>
+    Array.from({ length: dim }, (_, j) => {
+      if (i >> 1 !== j >> 1) return 0;
+      if (i === j) return mean(angles(i >> 1).map(Math.cos));
+      return mean(angles(i >> 1).map(Math.sin)) * (i % 2 === 0 ? -1 : 1);
+    }),
+  );
+  const turn = (x: readonly number[]): number[] => rotation.map((row) => dot(row, x));
+  const attention = heads.map((queries) => {
+    const counted = queries.slice(sinks);
+    const m = keys[0]!.map((_, d) => mean(counted.map((q) => q[d]!)));
+    const turned = counted.map((q) => turn(q.map((x, d) => x - m[d]!)));
+    const scores = keys.slice(sinks).map((key) => {
+      const spread = by.covariance ? mean(turned.map((q) => dot(q, key) ** 2)) : 0;
+      return dot(turn(m), key) / Math.sqrt(dim) + spread / (2 * dim);
+    });
+    const highest = Math.max(...scores);
+    const weights = scores.map((score) => Math.exp(score - highest));
+    const sum = weights.reduce((a, b) => a + b, 0);
+    return weights.map((weight) => weight / sum);
+  });
+  return keys.map((_, j) => {
+    if (j < sinks) return Number.POSITIVE_INFINITY;
+    const score = mean(attention.map((weights) => weights[j - sinks]!));
+    return Math.log(by.vnorm ? (score + by.epsilon) * norm(values[j]!) : score);
+  });
 }
 
 /**

@@ -8,25 +8,36 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { parsePolicy } from "../../host/policy.ts";
-import { evictPrompt, heldPositions, observedRows } from "../../host/prompt-end.ts";
+import { beginPrompt, evictPrompt, heldPositions, observedRows } from "../../host/prompt-end.ts";
 import { load } from "../model/load.ts";
 import { modelPath, notRun, referencePath } from "./reference.ts";
 
-/** File of the reference by policy. */
-const FILES = {
-  streaming: "StreamingLLM",
-  "key-norm": "Knorm",
-  "key-diff": "KeyDiff",
-  snapkv: "SnapKV",
-  pyramidkv: "PyramidKV",
-  adakv: "AdaKV_SnapKV",
-  finch: "Finch",
-  chunkkv: "ChunkKV_SnapKV",
-  tova: "TOVA",
-  lagkv: "LagKV",
-  criticalkv: "CriticalKV_SnapKV",
-  criticaladakv: "CriticalAdaKV_SnapKV",
-} as const;
+/**
+ * Policies and their files of the reference, by the policy that one prefill serves all of them with: CriticalKV observes
+ * SnapKV's rows, which are what any of them looks at, and has the room that it needs besides.
+ */
+const FILES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  criticalkv: {
+    streaming: "StreamingLLM",
+    "key-norm": "Knorm",
+    "key-diff": "KeyDiff",
+    snapkv: "SnapKV",
+    pyramidkv: "PyramidKV",
+    adakv: "AdaKV_SnapKV",
+    finch: "Finch",
+    chunkkv: "ChunkKV_SnapKV",
+    tova: "TOVA",
+    lagkv: "LagKV",
+    criticalkv: "CriticalKV_SnapKV",
+    criticaladakv: "CriticalAdaKV_SnapKV",
+  },
+  "criticalkv-expected": {
+    "expected-attention": "ExpectedAttention",
+    "expected-attention:covariance=0": "ExpectedAttention_nocov",
+    "adakv-expected": "AdaKV_Expected",
+    "criticalkv-expected": "CriticalKV_Expected",
+  },
+};
 
 const MODES: readonly (readonly [what: string, options: LoadOptions, least: number])[] = [
   ["float arithmetic", { keys: "f32", values: "f32", activations: "f32" }, 0.97],
@@ -43,19 +54,22 @@ else {
   const prompt = read("prompt1024");
   const ids: readonly number[] = prompt.ids ?? prompt;
 
-  for (const [what, options, least] of MODES) {
-    test(`half of 1,024 slots by every policy, ${what}`, async () => {
-      // One prefill for all: SnapKV's rows are what any of them looks at, and CriticalKV has the room that it needs besides.
-      await using model = await load(path, { ...options, contextLength: 1088, policy: "criticalkv" });
+  const runs = MODES.flatMap((mode) => Object.entries(FILES).map((files) => ({ mode, files })));
+  for (const { mode, files } of runs) {
+    const [what, options, least] = mode;
+    const [first, policies] = files;
+    test(`half of 1,024 slots by ${first} and others, ${what}`, async () => {
+      await using model = await load(path, { ...options, contextLength: 1088, policy: first });
       const { engine } = model;
       const { exports } = engine.runtime;
       const prefilled = engine.openSession();
       const from = ids.length - observedRows(engine);
       exports.observeRows(prefilled, from);
+      beginPrompt(engine, prefilled, 0);
       for (let at = 0; at < ids.length; at += 64) {
         model.forward(ids.slice(at, at + 64).map((input, i) => ({ session: prefilled, input, position: at + i })));
       }
-      for (const [policy, file] of Object.entries(FILES)) {
+      for (const [policy, file] of Object.entries(policies)) {
         const session = engine.forkSession(prefilled);
         exports.observeRows(session, from);
         evictPrompt(engine, session, { keep: { share: 0.5 }, sinks: 0, window: 0 }, parsePolicy(policy));
