@@ -55,7 +55,8 @@ export {
   vectorAlloc,
 } from "./model/layout";
 export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
-export { observeRows } from "./policy/observe";
+export { observedAddress, observeRows } from "./policy/observe";
+export { filtersAddress } from "./policy/q-filter";
 export {
   headSlots,
   policyBudgetsAddress,

@@ -208,16 +208,17 @@ export function checkProportion(
   });
 }
 
-/** Scores, kept slots, a head's keys and weights, budgets, parameters, scratch, observed queries. */
+/** Scores, kept slots, a head's keys and weights, budgets, parameters, scratch, filters, observed queries. */
 function policyRegions(config: ModelConfig, sizes: RunSizes): number[] {
   const { nLayers, nHeads, nKvHeads, keyDim, valueDim } = config;
   const { policy } = sizes.cache;
   if (policy === undefined) return [];
   const slots = sizes.contextLength + Size.PAGE_SLOTS;
+  const filters = policy.needsFilters ? nLayers * nKvHeads * keyDim * 4 : 0;
   const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
   return [
     ...[slots * nKvHeads * 4, slots * nKvHeads, slots * Math.max(keyDim, valueDim) * 4, slots * 4, nLayers * 4, 32],
-    ...[policyScratch(policy, config), observed].filter((bytes) => bytes > 0),
+    ...[policyScratch(policy, config), filters, observed].filter((bytes) => bytes > 0),
   ];
 }
 

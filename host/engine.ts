@@ -93,6 +93,7 @@ export class Engine {
       [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
       [Config.POLICY_SCRATCH, sizes.cache.policy === undefined ? 0 : policyScratch(sizes.cache.policy, config)],
       [Config.QUERY_STATISTICS, sizes.cache.policy?.queryStatistics ?? 0],
+      [Config.FILTERS, sizes.cache.policy?.needsFilters ? 1 : 0],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");

@@ -60,6 +60,10 @@ export interface EngineExports {
   sessionUnpin(address: number): void;
   /** The rows of a session whose queries are kept, from this position on; session 0: of none. */
   observeRows(session: number, from: number): void;
+  /** f32 [layers][OBSERVE_ROWS][nHeads][keyDim]. */
+  observedAddress(): number;
+  /** f32 [layers][nKvHeads][keyDim]; 0: no policy takes them. */
+  filtersAddress(): number;
   /** A session's queries count from position `from` on, and those before do not any more; 2^32 - 1: none. */
   collectQueries(session: number, from: number): void;
   /** Free pages that `promptEvict` needs. */

@@ -25,6 +25,8 @@ interface PolicyEntry {
   readonly dealing: Dealing;
   /** What it needs of a prompt's queries before RoPE: sums, or products too (assembly/cache/query-statistics.ts). */
   readonly countsQueries?: boolean;
+  /** It takes filters that were computed beforehand (host/filters.ts). */
+  readonly needsFilters?: boolean;
   /** A second stage chooses by what slots can change (assembly/policy/criticalkv.ts); `first` and `epsilon` are its. */
   readonly isCritical?: boolean;
   /** Name, default, least and most of each parameter; the first ones go to the engine in this order. */
@@ -101,6 +103,17 @@ const POLICIES = {
     parameters: [...EXPECTED, ...CRITICAL],
     taken: 3,
   },
+  "q-filter": { policy: Policy.Q_FILTER, dealing: "uniform", needsFilters: true, parameters: [], taken: 0 },
+  simlayerkv: {
+    policy: Policy.SIMLAYER,
+    dealing: "uniform",
+    parameters: [
+      ["threshold", 0.9, 0, 1],
+      ["window", 1, 1, 1024],
+      ["sinks", 4, 0, 65_536],
+    ],
+    taken: 2,
+  },
   finch: { policy: Policy.FINCH, dealing: "uniform", parameters: [WINDOW], taken: 0 },
   chunkkv: {
     policy: Policy.CHUNKKV,
@@ -135,6 +148,7 @@ export interface PolicySpec {
   readonly observeRows: number;
   /** What sessions keep of a prompt's queries: 0 nothing, 1 sums, 2 products too. */
   readonly queryStatistics: number;
+  readonly needsFilters: boolean;
   /** First positions that it never lets go. */
   readonly sinks: number;
 }
@@ -171,8 +185,9 @@ export function parsePolicy(text: unknown): PolicySpec {
   const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : 0);
   const queryStatistics = entry.countsQueries ? 1 + values.get("covariance")! : 0;
   const sinks = entry.policy === Policy.LAGKV ? 0 : (values.get("sinks") ?? 0); // which counts its own
-  const { dealing } = entry;
-  return { name: name as PolicyName, policy, dealing, values, taken, observeRows, queryStatistics, sinks };
+  const { dealing, needsFilters = false } = entry;
+  const needs = { observeRows, queryStatistics, needsFilters, sinks };
+  return { name: name as PolicyName, policy, dealing, values, taken, ...needs };
 }
 
 /** Bytes that the policy's own steps work in, as their files in assembly/policy draw them. */

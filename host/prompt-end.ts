@@ -3,7 +3,7 @@
  * budget (assembly/policy/prompt-end.ts).
  * @module
  */
-import { Size, Status } from "../assembly/memory/status.ts";
+import { Policy, Size, Status } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
@@ -34,6 +34,11 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
   const [kind, ...more] = Object.keys(keep) as (keyof Keep)[];
   const value = kind === undefined ? undefined : keep[kind];
   if (more.length > 0 || value === undefined) throw wrongKeep("keep is one of { ratio }, { slots } and { bytes }");
+  if (kind === "bytes" && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
+    throw wrongKeep(
+      "keep.bytes holds for all layers, simlayerkv decides for lazy layers only; say keep.slots or keep.ratio",
+    );
+  }
   if (kind === "ratio") {
     if (typeof value !== "number" || !(value >= 0 && value < 1)) {
       throw wrongKeep(`keep.ratio is ${String(value)}; it is the share that goes: a number from 0 on, below 1`);

@@ -336,6 +336,8 @@ export class Engine {
   policyScratchBytes: u32;
   /** See Config. */
   queryStatistics: u32;
+  /** f32 [layers][nKvHeads][keyDim], or 0; before `layoutRunState` 1 where there is to be room for them. */
+  filters: usize;
   /** Free session regions, linked through Session.nextFree. */
   freeSessions: usize;
 }

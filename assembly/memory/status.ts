@@ -136,6 +136,8 @@ export const enum Config {
   POLICY_SCRATCH = 33,
   /** What sessions keep of a prompt's queries before RoPE: 1: sums, 2: sums and products; cache/query-statistics.ts. */
   QUERY_STATISTICS = 34,
+  /** 1: room for a filter of each layer and KV head; policy/q-filter.ts. */
+  FILTERS = 35,
 }
 
 /** How the slots that stay at the end of a prompt are chosen: assembly/policy/. */
@@ -149,6 +151,8 @@ export const enum Policy {
   FINCH = 6,
   CHUNKKV = 7,
   EXPECTED = 16,
+  Q_FILTER = 17,
+  SIMLAYER = 18,
   /** Added to another one: a second stage by what slots can change; criticalkv.ts. */
   CRITICAL = 64,
 }

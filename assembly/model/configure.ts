@@ -113,6 +113,9 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.QUERY_STATISTICS:
       e.queryStatistics = n;
       break;
+    case Config.FILTERS:
+      e.filters = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

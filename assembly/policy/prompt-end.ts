@@ -3,7 +3,8 @@
  * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
- *                     finch -, chunkkv [kernel, chunk], expected [sinks, future, covariance, vnorm, epsilon];
+ *                     finch -, chunkkv [kernel, chunk], expected [sinks, future, covariance, vnorm, epsilon],
+ *                     q-filter -, simlayerkv [threshold, window];
  *                     with CRITICAL the last two: [first, epsilon]
  *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
  *
@@ -24,7 +25,9 @@ import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
 import { observedCount } from "./observe";
+import { scoreQFilter } from "./q-filter";
 import { keepHighest } from "./select";
+import { isLazy } from "./simlayerkv";
 import { isUsed, scoresOf } from "./slots";
 import { scoreSnapKv } from "./snapkv";
 import { scoreTova } from "./tova";
@@ -37,14 +40,14 @@ function parameter(e: Engine, i: u32): f32 {
 
 /** Whether a policy looks at the last queries. */
 function looksBack(policy: Policy): bool {
-  return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV;
+  return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV || policy == Policy.SIMLAYER;
 }
 
 /** What is missing for a policy to score. */
 function lacks(e: Engine, session: Session, policy: Policy): bool {
   if (looksBack(policy)) return observedCount(e, session) == 0;
   if (policy == Policy.EXPECTED) return e.queryStatistics < (parameter(e, 2) != 0 ? 2 : 1);
-  return false;
+  return policy == Policy.Q_FILTER && e.filters == 0;
 }
 
 /** Whether the heads of a layer have the same scores. */
@@ -60,11 +63,14 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
+  else if (policy == Policy.Q_FILTER) scoreQFilter(e, layer, head, kv, out);
   else if (policy == Policy.EXPECTED) {
     scoreExpected(e, session, layer, head, kv, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2) != 0, out);
     if (parameter(e, 3) != 0) timesValueNorm(e, head, parameter(e, 4), out);
   } else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
-  else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+  else if (policy == Policy.STREAMING || policy == Policy.SIMLAYER) {
+    for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+  }
 }
 
 function isPinned(session: Session, position: u32): bool {
@@ -166,6 +172,9 @@ export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u3
     const n = longest(session, layer);
     if (looksBack(policy) && n <= rows) continue;
     const budget = load<u32>(e.policyBudgets + (i << 2));
+    if (policy == Policy.SIMLAYER) {
+      if (!isLazy(e, session, layer, rows, <u32>parameter(e, 1), sinks, budget, parameter(e, 0))) continue;
+    }
     scoreLayer(e, session, layer, policy, budget, sinks, window);
     const k = policy == Policy.CHUNKKV ? 0 : budget; // its chunks are chosen already
     if (safe <= 1) {

@@ -15,6 +15,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   inspect: () => import("./inspect.ts"),
   plan: () => import("./plan.ts"),
   pack: () => import("./pack.ts"),
+  calibrate: () => import("./calibrate.ts"),
   perplexity: () => import("./perplexity.ts"),
   pull: () => import("./pull.ts"),
   list: () => import("./list.ts"),

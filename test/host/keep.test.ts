@@ -161,6 +161,8 @@ test("refused by name, before anything is computed", async () => {
     assert.is(code, "invalid_option");
     assert.match(subject!, /^keep/);
   }
+  await using lazy = await open("simlayerkv");
+  assert.equal(await refusal(() => lazy.session({ keep: { bytes: 2 ** 24 } })), ["invalid_option", "keep"]);
 });
 
 test.run();

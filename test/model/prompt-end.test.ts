@@ -5,6 +5,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Status } from "../../assembly/memory/status.ts";
+import { CALIBRATION, calibrate } from "../../host/calibration.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
 import { layerBudgets, parsePolicy } from "../../host/policy.ts";
@@ -17,11 +18,14 @@ import {
   dealt64,
   type Expectation,
   expected64,
+  filtered64,
   finch64,
   keyDiff64,
   keyNorm64,
   lagKv64,
+  laziness64,
   outputNorms64,
+  qFilter64,
   type Rows,
   snapKv64,
   tova64,
@@ -68,10 +72,21 @@ const POLICIES = [
   "expected-attention:future=50",
   "adakv-expected:covariance=0",
   "criticalkv-expected",
+  "q-filter",
+  "simlayerkv:threshold=0",
 ];
 
-const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
-  openRandom(SHAPE, WEIGHTS, { ...options, policy });
+/** Filters of the prompt itself. */
+const FILTERS = openRandom(SHAPE, WEIGHTS, { ...EXACT, ...CALIBRATION }).then(async (model) => {
+  const filters = await calibrate(model, [IDS.slice(0, PROMPT)]);
+  await model.close();
+  return filters;
+});
+
+async function open(policy: string, options: LoadOptions = EXACT): Promise<Model> {
+  const filters = policy === "q-filter" ? { filters: await FILTERS } : {};
+  return openRandom(SHAPE, WEIGHTS, { ...options, ...filters, policy });
+}
 
 /** Tokens [from, to) into a session in chunks; logits of the last one. */
 function feed(model: Model, session: number, from: number, to: number, chunk = 64, ids = IDS): Float32Array {
@@ -209,6 +224,23 @@ const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]
       ),
     ({ queries, keys }) => tova64([queries.map((rows) => rows.at(-1)!)], [keys]), // the head's own group only
   ],
+  "q-filter": [
+    ({ queries, keys }) => filtered64(keys, qFilter64(queries)),
+    ({ queries, keys }) => filtered64(keys, qFilter64(queries.slice(1))), // a head less
+    ({ plain, keys }) => filtered64(keys, qFilter64(plain)), // queries before RoPE
+    ({ queries, keys }) =>
+      filtered64(
+        keys,
+        qFilter64(queries).map((x) => -x),
+      ),
+    ({ queries, keys }) => {
+      const all = queries.flat(); // the mean query
+      return filtered64(
+        keys,
+        keys[0]!.map((_, d) => all.reduce((sum, q) => sum + q[d]!, 0)),
+      );
+    },
+  ],
   "expected-attention:sinks=3,future=40": [
     expecting({}),
     expecting({ covariance: false }),
@@ -246,14 +278,16 @@ test("the slots that stay are those of the formula, in every head; formulas with
   }
 });
 
-test("expected attention chooses the same where queries and keys are rotated besides", async () => {
-  const [plain, rotated] = await Promise.all(
-    [false, true].map(async (kvRotation) => {
-      const model = await open("expected-attention", { ...EXACT, kvRotation });
-      return heldPositions(model.engine, prompted(model)).map((positions) => positions.join());
-    }),
-  );
-  assert.equal(rotated, plain);
+test("where queries and keys are rotated besides the same slots stay", async () => {
+  for (const policy of ["expected-attention", "q-filter"]) {
+    const [plain, rotated] = await Promise.all(
+      [false, true].map(async (kvRotation) => {
+        const model = await open(policy, { ...EXACT, kvRotation });
+        return heldPositions(model.engine, prompted(model)).map((positions) => positions.join());
+      }),
+    );
+    assert.equal(rotated, plain, policy);
+  }
 });
 
 test("counted queries: the same bits in chunks, beside other sessions, in a fork, a used region, and after a start anew", async () => {
@@ -388,6 +422,35 @@ test("CriticalKV: two stages, the second by what a slot can change; alone and wi
     );
     assert.is(dealt > 0, safe !== undefined, "budgets are not the same for both heads");
     await model.close();
+  }
+});
+
+test("SimLayerKV: a layer lets go exactly where its queries look at little else; others keep all", async () => {
+  const [sinks, budget, all] = [3, 60, Array.from({ length: PROMPT }, (_, j) => j)];
+  const rule: PromptRule = { keep: { slots: budget }, sinks: 0, window: 0 };
+  const stays = all.filter((j) => j < sinks || j >= PROMPT - (budget - sinks));
+  for (const window of [1, 5]) {
+    const lazy = scoredLayers().map((layer) =>
+      [sinks, 0].map((first) =>
+        laziness64(
+          layer.map(({ queries }) => queries.map((rows) => rows.slice(-window))),
+          layer.map(({ keys }) => keys),
+          first,
+          budget - sinks + window,
+        ),
+      ),
+    );
+    const edges = lazy.flatMap(([value]) => [value! - 1e-4, value! + 1e-4]);
+    for (const threshold of edges) {
+      const model = await open(`simlayerkv:sinks=${sinks},window=${window},threshold=${threshold}`);
+      const kept = heldPositions(model.engine, prompted(model, rule));
+      for (const [i, positions] of kept.entries()) {
+        const [value, without] = lazy[Math.floor(i / SHAPE.nKvHeads)]!;
+        assert.ok(value! - without! > 1e-3, "sinks count");
+        assert.equal(Array.from(positions), value! > threshold ? stays : all, `window ${window}, head ${i}`);
+      }
+      await model.close();
+    }
   }
 });
 
@@ -559,6 +622,12 @@ test("policies by name: parameters within their bounds; anything else is refused
     "criticalkv:first=1.5",
     "criticalkv:safeguard=0.2",
     "criticaladakv:epsilon=x",
+    "expected-attention:covariance=0.5",
+    "expected-attention:future=0",
+    "expected-attention:epsilon=2",
+    "q-filter:window=1",
+    "simlayerkv:threshold=1.1",
+    "simlayerkv:window=0",
     7,
     null,
   ]) {

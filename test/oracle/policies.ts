@@ -3,6 +3,7 @@
  * @module
  */
 
+import { firstEigenvector64 } from "./eigenvectors.ts";
 import { ropeAngle64 } from "./elementwise.ts";
 
 export type Rows = readonly (readonly number[])[];
@@ -155,6 +156,44 @@ export function expected64(heads: readonly Rows[], keys: Rows, values: Rows, by:
     return Math.log(by.vnorm ? (score + by.epsilon) * norm(values[j]!) : score);
   });
 }
+
+/**
+ * What a layer's newest queries pay to the first slots and to `recent` of those before themselves, the mean.
+ *
+ * @param groups - queries of each head, the last ones, by KV head; keys by KV head
+ */
+export function laziness64(
+  groups: readonly (readonly Rows[])[],
+  keys: readonly Rows[],
+  sinks: number,
+  recent: number,
+): number {
+  const sums = groups.flatMap((heads, kv) =>
+    heads.flatMap((queries) => {
+      const n = keys[kv]!.length - queries.length;
+      return windowAttention64(queries, keys[kv]!).map((weights) =>
+        weights.reduce((sum, a, j) => sum + (j < sinks || (j >= n - recent && j < n) ? a : 0), 0),
+      );
+    }),
+  );
+  return mean(sums);
+}
+
+/** The filter of a KV head: what the queries of each head of its group have most in common, the mean of it. */
+export function qFilter64(heads: readonly Rows[]): number[] {
+  const directions = heads.map((queries) => {
+    const products = queries[0]!.map((_, i) =>
+      queries[0]!.map((__, j) => queries.reduce((sum, q) => sum + q[i]! * q[j]!, 0)),
+    );
+    const v = firstEigenvector64(products);
+    const sign = Math.sign(queries.reduce((sum, q) => sum + dot(q, v), 0));
+    return v.map((x) => x * sign);
+  });
+  return directions[0]!.map((_, d) => mean(directions.map((v) => v[d]!)));
+}
+
+/** Scores by a filter. */
+export const filtered64 = (keys: Rows, filter: readonly number[]): number[] => keys.map((key) => dot(key, filter));
 
 /**
  * Mean over the heads of a group of |v Wo|_1, from a KV head's values and the output matrix [hiddenDim][heads * valueDim].
