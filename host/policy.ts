@@ -43,6 +43,8 @@ const EXPECTED = [
   ["future", 512, 1, 65_536],
   ["covariance", 1, 0, 1],
 ] as const;
+/** Parameters that are 0 or 1. */
+const SWITCHES: readonly string[] = ["covariance", "vnorm"];
 const VNORM = ["vnorm", 1, 0, 1] as const;
 const CRITICAL = [
   ["first", 0.5, 0, 1],
@@ -153,6 +155,9 @@ export interface PolicySpec {
   readonly sinks: number;
 }
 
+/** Policies whose parameter `sinks` is what stays in any case; others count with it. */
+const PROTECTING: readonly Policy[] = [Policy.STREAMING, Policy.EXPECTED, Policy.SIMLAYER];
+
 /** "snapkv" or "snapkv:window=32,kernel=7". @throws ThimbleError invalid_option */
 export function parsePolicy(text: unknown): PolicySpec {
   const [name = "", rest] = typeof text === "string" ? text.split(/:(.*)/s) : [];
@@ -168,7 +173,7 @@ export function parsePolicy(text: unknown): PolicySpec {
     if (found === undefined) throw refuse(`${name} takes no ${JSON.stringify(piece)}; its parameters are ${known}`);
     const [, usual, least, most] = found;
     const value = Number(number);
-    const isWhole = Number.isInteger(usual) && key !== "epsilon";
+    const isWhole = Number.isInteger(usual) && (most > 1 || SWITCHES.includes(key));
     if (number.trim() === "" || !(value >= least && value <= most) || (isWhole && !Number.isInteger(value))) {
       throw refuse(
         `${key} of ${name} is ${number}; it must be ${isWhole ? "an integer" : "a number"} from ${least} to ${most}`,
@@ -184,7 +189,7 @@ export function parsePolicy(text: unknown): PolicySpec {
   const policy = entry.policy | (entry.isCritical ? Policy.CRITICAL : 0);
   const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : 0);
   const queryStatistics = entry.countsQueries ? 1 + values.get("covariance")! : 0;
-  const sinks = entry.policy === Policy.LAGKV ? 0 : (values.get("sinks") ?? 0); // which counts its own
+  const sinks = PROTECTING.includes(entry.policy) ? values.get("sinks")! : 0;
   const { dealing, needsFilters = false } = entry;
   const needs = { observeRows, queryStatistics, needsFilters, sinks };
   return { name: name as PolicyName, policy, dealing, values, taken, ...needs };
