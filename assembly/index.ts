@@ -19,6 +19,7 @@ export {
   slotWrite,
 } from "./cache/image";
 export { evictedLog, evictedPages, sessionEvict, sessionPin, sessionUnpin } from "./cache/evict";
+export { collectQueries } from "./cache/query-statistics";
 export { sessionMark, sessionTruncate } from "./cache/journal";
 export {
   sessionClose,
@@ -54,7 +55,8 @@ export {
   vectorAlloc,
 } from "./model/layout";
 export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
-export { observeRows } from "./policy/observe";
+export { observedAddress, observeRows } from "./policy/observe";
+export { filtersAddress } from "./policy/q-filter";
 export {
   headSlots,
   policyBudgetsAddress,

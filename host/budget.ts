@@ -10,6 +10,7 @@ import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import { formatScratch, queryBytes, wideHeadsOf } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { policyScratch, statisticsBytes } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -161,12 +162,13 @@ export function planMemory(
   );
   const own = nHeads * ownBytes(cache, config);
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
+  const statistics = statisticsBytes(cache.policy, config);
   const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 2) * nHeads * 16;
   const parts = {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
     session: regionBytes(
-      Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal + evictor,
+      Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal + evictor + statistics,
     ),
     own,
     journal,
@@ -228,15 +230,17 @@ export function checkProportion(
   });
 }
 
-/** Scores, kept slots, a head's keys and weights, budgets, parameters, observed queries. */
-function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelConfig, sizes: RunSizes): number[] {
+/** Scores, kept slots, a head's keys and weights, budgets, parameters, scratch, filters, observed queries. */
+function policyRegions(config: ModelConfig, sizes: RunSizes): number[] {
+  const { nLayers, nHeads, nKvHeads, keyDim, valueDim } = config;
   const { policy } = sizes.cache;
   if (policy === undefined) return [];
   const slots = sizes.contextLength + Size.PAGE_SLOTS;
+  const filters = policy.needsFilters ? nLayers * nKvHeads * keyDim * 4 : 0;
   const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
   return [
     ...[slots * nKvHeads * 4, slots * nKvHeads, slots * Math.max(keyDim, valueDim) * 4, slots * 4, nLayers * 4, 32],
-    ...(observed > 0 ? [observed] : []),
+    ...[policyScratch(policy, config), filters, observed].filter((bytes) => bytes > 0),
   ];
 }
 

@@ -10,6 +10,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { policyScratch } from "./policy.ts";
 import type { Runtime } from "./runtime.ts";
 import type { WeightRegion } from "./weights.ts";
 
@@ -91,6 +92,9 @@ export class Engine {
       [Config.KV_FLAT, sizes.cache.flat / 1000],
       [Config.SLOT_POSITIONS, sizes.cache.policy === undefined ? 0 : 1],
       [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
+      [Config.POLICY_SCRATCH, sizes.cache.policy === undefined ? 0 : policyScratch(sizes.cache.policy, config)],
+      [Config.QUERY_STATISTICS, sizes.cache.policy?.queryStatistics ?? 0],
+      [Config.FILTERS, sizes.cache.policy?.needsFilters ? 1 : 0],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");

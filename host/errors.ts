@@ -64,6 +64,10 @@ export type ThimbleErrorCode =
   | "capsule_mismatch"
   /** The capsule needs a key, has none though one was given, or was made with another one. */
   | "capsule_key"
+  /** The bytes are no file of filters for the policy q-filter, or they were cut or changed. */
+  | "filters_malformed"
+  /** The filters were made with another model. */
+  | "filters_mismatch"
   /** The engine broke an invariant; a defect in Thimble. */
   | "internal";
 

@@ -7,7 +7,6 @@ import type {
   Config,
   Form,
   LayerField,
-  Policy,
   RopeField,
   Slot,
   Status,
@@ -61,10 +60,16 @@ export interface EngineExports {
   sessionUnpin(address: number): void;
   /** The rows of a session whose queries are kept, from this position on; session 0: of none. */
   observeRows(session: number, from: number): void;
+  /** f32 [layers][OBSERVE_ROWS][nHeads][keyDim]. */
+  observedAddress(): number;
+  /** f32 [layers][nKvHeads][keyDim]; 0: no policy takes them. */
+  filtersAddress(): number;
+  /** A session's queries count from position `from` on, and those before do not any more; 2^32 - 1: none. */
+  collectQueries(session: number, from: number): void;
   /** Free pages that `promptEvict` needs. */
   promptPages(session: number): number;
   /** Evicts down to the budgets; `safe` above 1: each head its own. */
-  promptEvict(session: number, policy: Policy, sinks: number, window: number, safe: number): Status;
+  promptEvict(session: number, scoring: number, sinks: number, window: number, safe: number): Status;
   policyBudgetsAddress(): number;
   policyParametersAddress(): number;
   headSlots(session: number, head: number): number;

@@ -6,7 +6,7 @@ import { ThimbleError } from "./errors.ts";
 import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
-import { evictPrompt, observedRows, promptRule } from "./prompt-end.ts";
+import { beginPrompt, evictPrompt, observedRows, promptRule } from "./prompt-end.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
@@ -67,6 +67,7 @@ export async function perplexity(
     setEviction(engine, session, rule, []);
     const prompt = promptRule(engine, options);
     if (prompt !== undefined) engine.runtime.exports.observeRows(session, Math.max(0, from - observedRows(engine)));
+    beginPrompt(engine, session, 0, prompt === undefined);
     const prompted = prompt === undefined ? 0 : from;
     for (let at = 0, end = 0; at < ids.length - 1; at = end) {
       options.signal?.throwIfAborted();

@@ -3,7 +3,7 @@
  * budget (assembly/policy/prompt-end.ts).
  * @module
  */
-import { Size, Status } from "../assembly/memory/status.ts";
+import { Policy, Size, Status } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
@@ -34,6 +34,11 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
   const [kind, ...more] = Object.keys(keep) as (keyof Keep)[];
   const value = kind === undefined ? undefined : keep[kind];
   if (more.length > 0 || value === undefined) throw wrongKeep("keep is one of { ratio }, { slots } and { bytes }");
+  if (kind === "bytes" && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
+    throw wrongKeep(
+      "keep.bytes holds for all layers, simlayerkv decides for lazy layers only; say keep.slots or keep.ratio",
+    );
+  }
   if (kind === "ratio") {
     if (typeof value !== "number" || !(value >= 0 && value < 1)) {
       throw wrongKeep(`keep.ratio is ${String(value)}; it is the share that goes: a number from 0 on, below 1`);
@@ -70,6 +75,20 @@ export function observedRows({ sizes }: Engine): number {
   return sizes.cache.policy?.observeRows ?? 0;
 }
 
+/** Says that no query counts. */
+const NEVER = 2 ** 32 - 1;
+
+/**
+ * A prompt begins, whose rows from position `from` on are still to be computed: where the policy expects more queries of
+ * their kind they are counted until it ends (`evictPrompt`), and `true` says that the prompt is to be computed in one go.
+ */
+export function beginPrompt({ runtime, sizes }: Engine, session: number, from: number, keepsAll = false): boolean {
+  const { policy } = sizes.cache;
+  if (policy === undefined || policy.queryStatistics === 0) return false;
+  runtime.exports.collectQueries(session, keepsAll ? NEVER : Math.max(from, policy.sinks));
+  return !keepsAll;
+}
+
 /** Positions that each KV head holds, over all layers. */
 export function heldPositions({ runtime }: Engine, session: number): Uint32Array[] {
   const { exports } = runtime;
@@ -96,12 +115,15 @@ export function evictPrompt(
   const held = heldPositions(engine, session);
   const n = Math.max(...held.map(({ length }) => length));
   const share = "share" in rule.keep ? rule.keep.share : Math.min(1, rule.keep.slots / n);
-  if (share >= 1) return [];
+  if (share >= 1) {
+    exports.collectQueries(session, NEVER);
+    return [];
+  }
   const budgets = layerBudgets(policy, config.nLayers, n, share).map((slots) => Math.max(slots, 1));
   engine.reservePages(exports.promptPages(session));
   runtime.words(exports.policyBudgetsAddress(), config.nLayers).set(budgets);
   runtime.floats(exports.policyParametersAddress(), 8).set(policy.taken);
-  const sinks = Math.max(rule.sinks, policy.name === "streaming" ? policy.values.get("sinks")! : 0);
+  const sinks = Math.max(rule.sinks, policy.sinks);
   const safe = policy.dealing === "adaptive" ? policy.values.get("safeguard")! : OWN;
   const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);
   if (status === Status.BAD_ARGUMENT) {
@@ -110,6 +132,7 @@ export function evictPrompt(
     });
   }
   runtime.check(status, "eviction at the end of a prompt");
+  exports.collectQueries(session, NEVER);
   return spansOf(held, heldPositions(engine, session), pageSizes(sizes.cache, config).aged / Size.PAGE_SLOTS);
 }
 

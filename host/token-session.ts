@@ -14,7 +14,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
-import { evictPrompt, heldPositions, observedRows, type PromptRule, promptRule } from "./prompt-end.ts";
+import { beginPrompt, evictPrompt, heldPositions, observedRows, type PromptRule, promptRule } from "./prompt-end.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
@@ -254,6 +254,8 @@ export class TokenSession {
       let sampled: Sampled | undefined;
       const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
       const observedFrom = Math.max(reused, given.length - observed);
+      const keepsAll = this.#promptRule === undefined || completionIds.length > 0;
+      const isCounted = beginPrompt(this.#engine, this.#address, reused, keepsAll);
       for (let at = reused; at < given.length; at += maxRows) {
         // The queries of the last rows are kept for one session: nobody else may compute from here to the prompt's end.
         const isObserved = observed > 0 && at + maxRows > observedFrom;
@@ -267,7 +269,7 @@ export class TokenSession {
         if (!isObserved || isLast) await this.#host.pause();
         this.#check(options.signal);
         prefillMs = this.#host.now() - start;
-        if (!isLast && !isObserved && isOver()) return pause();
+        if (!isLast && !isObserved && !isCounted && isOver()) return pause();
       }
       while (sampled !== undefined) {
         if (vocabulary.eosIds.includes(sampled.id)) {

@@ -28,6 +28,11 @@ export function observeRows(session: usize, from: u32): void {
   e.observedFrom = from;
 }
 
+/** Where the observed queries lie; for calibration. */
+export function observedAddress(): usize {
+  return engine().observed;
+}
+
 /** Rows of a session that were observed, all of the newest tokens. */
 export function observedCount(e: Engine, session: Session): u32 {
   if (e.observedSession != changetype<usize>(session) || session.nextPosition < e.observedFrom) return 0;

@@ -3,7 +3,9 @@
  * highest stay, and the head is compacted. https://github.com/NVIDIA/kvpress does the same on the GPU, by ratio.
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
- *                     finch -, chunkkv [kernel, chunk]
+ *                     finch -, chunkkv [kernel, chunk], expected [sinks, future, covariance, vnorm, epsilon],
+ *                     q-filter -, simlayerkv [threshold, window];
+ *                     with CRITICAL the last two: [first, epsilon]
  *   policyBudgets:    slots that each KV head of a layer keeps; adaptive: their sum over the layer's heads is dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
@@ -11,16 +13,21 @@
  */
 import { compactHead, compactPages } from "../cache/compact";
 import { headOf } from "../cache/heads";
+import { countedRows } from "../cache/query-statistics";
 import { positionOf } from "../cache/slots";
 import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
 import { Option, Policy, Size, Status } from "../memory/status";
 import { scoreChunkKv } from "./chunkkv";
+import { keepCritical } from "./criticalkv";
+import { scoreExpected, timesValueNorm } from "./expected-attention";
 import { scoreFinch } from "./finch";
 import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
 import { observedCount } from "./observe";
+import { scoreQFilter } from "./q-filter";
 import { keepHighest } from "./select";
+import { isLazy } from "./simlayerkv";
 import { isUsed, scoresOf } from "./slots";
 import { scoreSnapKv } from "./snapkv";
 import { scoreTova } from "./tova";
@@ -33,7 +40,14 @@ function parameter(e: Engine, i: u32): f32 {
 
 /** Whether a policy looks at the last queries. */
 function looksBack(policy: Policy): bool {
-  return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV;
+  return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV || policy == Policy.SIMLAYER;
+}
+
+/** What is missing for a policy to score. */
+function lacks(e: Engine, session: Session, policy: Policy): bool {
+  if (looksBack(policy)) return observedCount(e, session) == 0;
+  if (policy == Policy.EXPECTED) return e.queryStatistics < (parameter(e, 2) != 0 ? 2 : 1);
+  return policy == Policy.Q_FILTER && e.filters == 0;
 }
 
 /** Whether the heads of a layer have the same scores. */
@@ -49,8 +63,14 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
-  else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
-  else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+  else if (policy == Policy.Q_FILTER) scoreQFilter(e, layer, head, kv, out);
+  else if (policy == Policy.EXPECTED) {
+    scoreExpected(e, session, layer, head, kv, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2) != 0, out);
+    if (parameter(e, 3) != 0) timesValueNorm(e, head, parameter(e, 4), out);
+  } else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
+  else if (policy == Policy.STREAMING || policy == Policy.SIMLAYER) {
+    for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+  }
 }
 
 function isPinned(session: Session, position: u32): bool {
@@ -114,6 +134,13 @@ function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, b
   }
 }
 
+/** Slots of a head that are to stay. */
+function keptSlots(e: Engine, kv: u32, n: u32): u32 {
+  let slots: u32 = 0;
+  for (let j: u32 = 0; j < n; ++j) slots += load<u8>(e.keepMap + <usize>kv * e.policySlots + j);
+  return slots;
+}
+
 /** Free pages that `promptEvict` needs. */
 export function promptPages(address: usize): u32 {
   const e = engine();
@@ -126,14 +153,18 @@ export function promptPages(address: usize): u32 {
 /**
  * Evicts at the end of a prompt, down to policyBudgets. `safe`: share of a head's budget that it keeps where the layer's is
  * dealt by score, above 1 where each head has its own. BAD_ARGUMENT without positions, in layers with windows or shares by
- * key norms, or where the policy looks at queries that were not observed; NO_PAGE without `promptPages` free pages.
+ * key norms, or where the policy needs queries that were not observed or counted; NO_PAGE without `promptPages` free pages.
  */
-export function promptEvict(address: usize, policy: Policy, sinks: u32, window: u32, safe: f32): Status {
+export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32): Status {
   const e = engine();
+  const policy: Policy = scoring & ~Policy.CRITICAL;
+  const isCritical = (scoring & Policy.CRITICAL) != 0;
   const session = changetype<Session>(address);
   const rows = observedCount(e, session);
-  if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
+  if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || lacks(e, session, policy)) return Status.BAD_ARGUMENT;
+  if (policy == Policy.EXPECTED && countedRows(e, session) == 0) return Status.OK; // there are sinks only
   if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
+  if (isCritical && e.policyScratch == 0) return Status.BAD_ARGUMENT;
   if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
@@ -141,6 +172,9 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
     const n = longest(session, layer);
     if (looksBack(policy) && n <= rows) continue;
     const budget = load<u32>(e.policyBudgets + (i << 2));
+    if (policy == Policy.SIMLAYER) {
+      if (!isLazy(e, session, layer, rows, <u32>parameter(e, 1), sinks, budget, parameter(e, 0))) continue;
+    }
     scoreLayer(e, session, layer, policy, budget, sinks, window);
     const k = policy == Policy.CHUNKKV ? 0 : budget; // its chunks are chosen already
     if (safe <= 1) {
@@ -153,6 +187,7 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
     }
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       const head = headOf(session, layer.firstHead + kv);
+      if (isCritical) keepCritical(e, layer, head, kv, n, keptSlots(e, kv, n), parameter(e, 6), parameter(e, 7));
       compactHead(e, session, head, layer.firstHead + kv, e.keepMap + <usize>kv * e.policySlots);
     }
   }

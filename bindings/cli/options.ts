@@ -4,6 +4,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
+import { ThimbleError } from "../../host/errors.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
 import { KV_FORMAT_PIECES, parseKvFormat } from "../../host/kv-format.ts";
 import { POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
@@ -29,6 +30,7 @@ import {
   UsageError,
   type Values,
 } from "./arguments.ts";
+import { readBytes } from "./input.ts";
 import { note, oneLine } from "./output.ts";
 import { createProgress } from "./progress.ts";
 
@@ -137,6 +139,7 @@ export const LOADING = {
     "Arithmetic of the matrix products; f32 is a slow oracle that needs up to 7 times the memory",
     { default: "int8" },
   ),
+  filters: single(text("FILE"), "What --policy q-filter chooses by, as thimble calibrate wrote it for this model"),
   variant: single(choice("auto", "simd", "relaxed"), "Build of the WebAssembly module; all give the same tokens", {
     default: "auto: the fastest that runs here",
   }),
@@ -271,12 +274,14 @@ export function memoryOptions(values: Values<typeof MEMORY>): PlanOptions {
 /** Loads with a progress bar, and says what a user should know of the file. */
 export async function openModel(path: string, values: LoadValues, more: LoadOptions = {}): Promise<Model> {
   const { quiet, threads = 1 } = values;
+  const filters = values.filters === undefined ? undefined : await readBytes(values.filters);
   const progress = await createProgress("Loading", "bytes", quiet);
   try {
     const model = await loadModel(path, {
       ...memoryOptions(values),
       ...(values.activations === undefined ? {} : { activations: values.activations }),
       ...(values.variant === undefined ? {} : { variant: values.variant }),
+      ...(filters === undefined ? {} : { filters }),
       onProgress: ({ loaded, total }) => progress.update(loaded, total),
       ...more,
     });
@@ -287,6 +292,9 @@ export async function openModel(path: string, values: LoadValues, more: LoadOpti
     }
     if (stats.threads < threads && !quiet) note("thimble: no workers here; it computes on one thread");
     return model;
+  } catch (error) {
+    const isTheirs = error instanceof ThimbleError && error.code.startsWith("filters_");
+    throw isTheirs ? new ThimbleError(error.code, error.message, { file: values.filters!, cause: error }) : error;
   } finally {
     progress.stop();
   }

@@ -71,6 +71,10 @@ const CHOOSING: readonly CacheOptions[] = [
   { policy: "key-norm" },
   { policy: "tova", keys: "q4", values: "q3" },
   { policy: "snapkv:window=33", keys: "f32", values: "f32" },
+  { policy: "criticalkv:window=5" },
+  { policy: "simlayerkv" },
+  { policy: "expected-attention:covariance=0", keys: "f32", values: "f32" },
+  { policy: "criticalkv-expected", keys: "q4", values: "q4" },
 ];
 
 async function check(path: string, activations: (typeof ACTIVATIONS)[number], size: Size, options: CacheOptions) {

@@ -80,11 +80,12 @@ test("slots and bytes: no head has more after any prompt's end; sinks and window
 });
 
 test("the same tokens for the same turns: in chunks of any size, paused, forked, and after a turn that was left", async () => {
-  const run = async (chunk: number, way: "whole" | "paused" | "forked" | "left"): Promise<readonly number[]> => {
+  type Way = "whole" | "paused" | "forked" | "left";
+  const run = async (policy: string, chunk: number, way: Way): Promise<readonly number[]> => {
     await using model = await load(DEFAULT_MODEL, {
       contextLength: 512,
       chunk,
-      policy: "snapkv:window=40",
+      policy,
       keys: "q4",
       values: "q4",
     });
@@ -100,14 +101,16 @@ test("the same tokens for the same turns: in chunks of any size, paused, forked,
     const next = await session.complete({ ids: [9, 8, 7] }, greedy);
     return [...result.completionIds, ...next.completionIds];
   };
-  const expected = await run(64, "whole");
-  for (const [chunk, way] of [
-    [1, "whole"],
-    [7, "paused"],
-    [64, "forked"],
-    [33, "left"],
-  ] as const) {
-    assert.equal(await run(chunk, way), expected, `${chunk}, ${way}`);
+  for (const policy of ["snapkv:window=40", "expected-attention"]) {
+    const expected = await run(policy, 64, "whole");
+    for (const [chunk, way] of [
+      [1, "whole"],
+      [7, "paused"],
+      [64, "forked"],
+      [33, "left"],
+    ] as const) {
+      assert.equal(await run(policy, chunk, way), expected, `${policy}, ${chunk}, ${way}`);
+    }
   }
 });
 
@@ -175,6 +178,8 @@ test("refused by name, before anything is computed", async () => {
     assert.is(code, "invalid_option");
     assert.match(subject!, /^keep/);
   }
+  await using lazy = await open("simlayerkv");
+  assert.equal(await refusal(() => lazy.session({ keep: { bytes: 2 ** 24 } })), ["invalid_option", "keep"]);
 });
 
 test.run();

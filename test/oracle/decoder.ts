@@ -38,7 +38,7 @@ export interface Decoded {
   readonly inputs: readonly (readonly (readonly number[])[])[];
 }
 
-/** Queries, keys (rotated) and values of a layer's tokens: [head][token]. */
+/** Queries, also before they are rotated, keys (rotated) and values of a layer's tokens: [head][token]. */
 export function projected(shape: DecoderShape, weights: Weights, inputs: Decoded["inputs"], layer: number) {
   const of = (name: string, dim: number, rotated: boolean) => {
     const rows = inputs[layer]!.map((x, t) => {
@@ -50,6 +50,7 @@ export function projected(shape: DecoderShape, weights: Weights, inputs: Decoded
   const { keyDim, valueDim } = shape;
   return {
     queries: of("attn_q", keyDim, true),
+    plain: of("attn_q", keyDim, false),
     keys: of("attn_k", keyDim, true),
     values: of("attn_v", valueDim, false),
   };
@@ -143,12 +144,14 @@ function attendLeft(
   const { nHeads, nKvHeads, keyDim, valueDim } = shape;
   const split = (name: string, dim: number) => inputs.map((x) => heads(multiply(of(name), x), dim));
   const [queries, keys, values] = [split("attn_q", keyDim), split("attn_k", keyDim), split("attn_v", valueDim)];
+  const placed = keys.map((token, j) => token.map((k) => rotate(k, j)));
   const outputs = queries.map((token, t) => {
     return token.flatMap((q, h) => {
       const g = Math.floor((h * nKvHeads) / nHeads);
       const left = visible(t, layer, g);
       const turned = rotate(q, byPlace ? left.length - 1 : t);
-      const scores = left.map((j, place) => dot(turned, rotate(keys[j]![g]!, byPlace ? place : j)) / Math.sqrt(keyDim));
+      const keyAt = (j: number, place: number) => (byPlace ? rotate(keys[j]![g]!, place) : placed[j]![g]!);
+      const scores = left.map((j, place) => dot(turned, keyAt(j, place)) / Math.sqrt(keyDim));
       const weights = softmax64(scores);
       return Array.from({ length: valueDim }, (_, d) =>
         weights.reduce((sum, weight, place) => sum + weight * values[left[place]!]![g]![d]!, 0),

@@ -6,25 +6,45 @@
 import { existsSync, readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { digestsOf } from "../../host/capsule/digest.ts";
+import { writeFilters } from "../../host/filters.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { parsePolicy } from "../../host/policy.ts";
-import { evictPrompt, heldPositions, observedRows } from "../../host/prompt-end.ts";
+import { beginPrompt, evictPrompt, heldPositions, observedRows } from "../../host/prompt-end.ts";
 import { load } from "../model/load.ts";
 import { modelPath, notRun, referencePath } from "./reference.ts";
 
-/** File of the reference by policy. */
-const FILES = {
-  streaming: "StreamingLLM",
-  "key-norm": "Knorm",
-  "key-diff": "KeyDiff",
-  snapkv: "SnapKV",
-  pyramidkv: "PyramidKV",
-  adakv: "AdaKV_SnapKV",
-  finch: "Finch",
-  chunkkv: "ChunkKV_SnapKV",
-  tova: "TOVA",
-  lagkv: "LagKV",
-} as const;
+/**
+ * Policies and their files of the reference, by the policy that one prefill serves all of them with: CriticalKV observes
+ * SnapKV's rows, which are what any of them looks at, and has the room that it needs besides.
+ */
+const FILES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  criticalkv: {
+    streaming: "StreamingLLM",
+    "key-norm": "Knorm",
+    "key-diff": "KeyDiff",
+    snapkv: "SnapKV",
+    pyramidkv: "PyramidKV",
+    adakv: "AdaKV_SnapKV",
+    finch: "Finch",
+    chunkkv: "ChunkKV_SnapKV",
+    tova: "TOVA",
+    lagkv: "LagKV",
+    criticalkv: "CriticalKV_SnapKV",
+    criticaladakv: "CriticalAdaKV_SnapKV",
+    simlayerkv: "SimLayerKV",
+  },
+  "q-filter": { "q-filter": "QFilter" },
+  "criticalkv-expected": {
+    "expected-attention": "ExpectedAttention",
+    "expected-attention:covariance=0": "ExpectedAttention_nocov",
+    "adakv-expected": "AdaKV_Expected",
+    "criticalkv-expected": "CriticalKV_Expected",
+  },
+};
+
+/** Of the prompt, what heads keep; half where nothing is said. Lazy layers keep the 4 first and the 255 newest. */
+const SHARES: Readonly<Record<string, number>> = { simlayerkv: 259 / 1024 };
 
 const MODES: readonly (readonly [what: string, options: LoadOptions, least: number])[] = [
   ["float arithmetic", { keys: "f32", values: "f32", activations: "f32" }, 0.97],
@@ -41,22 +61,36 @@ else {
   const prompt = read("prompt1024");
   const ids: readonly number[] = prompt.ids ?? prompt;
 
-  for (const [what, options, least] of MODES) {
-    test(`half of 1,024 slots by every policy, ${what}`, async () => {
-      // One prefill for all: SnapKV's rows are what any of them looks at.
-      await using model = await load(path, { ...options, contextLength: 1088, policy: "snapkv" });
+  /** The reference's own filters, as a file for the model as these options load it. */
+  const referenceFilters = async (options: LoadOptions): Promise<Uint8Array> => {
+    await using model = await load(path, { ...options, contextLength: 32 });
+    const { engine, header, config, stats } = model;
+    const digests = await digestsOf({ engine, header, activations: stats.activations });
+    const bytes = readFileSync(`${referencePath}/calib/qfilter.f32`);
+    const values = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+    return writeFilters({ model: digests.model, values }, config);
+  };
+  const runs = MODES.flatMap((mode) => Object.entries(FILES).map((files) => ({ mode, files })));
+  for (const { mode, files } of runs) {
+    const [what, options, least] = mode;
+    const [first, policies] = files;
+    test(`half of 1,024 slots by ${first} and others, ${what}`, async () => {
+      const filters = first === "q-filter" ? { filters: await referenceFilters(options) } : {};
+      await using model = await load(path, { ...options, ...filters, contextLength: 1088, policy: first });
       const { engine } = model;
       const { exports } = engine.runtime;
       const prefilled = engine.openSession();
       const from = ids.length - observedRows(engine);
       exports.observeRows(prefilled, from);
+      beginPrompt(engine, prefilled, 0);
       for (let at = 0; at < ids.length; at += 64) {
         model.forward(ids.slice(at, at + 64).map((input, i) => ({ session: prefilled, input, position: at + i })));
       }
-      for (const [policy, file] of Object.entries(FILES)) {
+      for (const [policy, file] of Object.entries(policies)) {
         const session = engine.forkSession(prefilled);
         exports.observeRows(session, from);
-        evictPrompt(engine, session, { keep: { share: 0.5 }, sinks: 0, window: 0 }, parsePolicy(policy));
+        const share = SHARES[policy] ?? 0.5;
+        evictPrompt(engine, session, { keep: { share }, sinks: 0, window: 0 }, parsePolicy(policy));
         const expected: readonly (readonly number[])[] = read(`${file}_0.5`).kept.flat();
         const indices = heldPositions(engine, session).map((kept, head) => {
           const theirs = new Set(expected[head]);
