@@ -68,22 +68,22 @@ export function parseNumbers(list: string): (n: number) => boolean {
   return (n) => ranges.some(([first, last]) => first <= n && n <= last);
 }
 
-/** Tokens after the prompt that `nll` grades. */
-export const NLL_TOKENS = 256;
+/** Tokens after a prompt that are graded. */
+const GRADED = 256;
 
 /**
- * The tokens after the first `tokens` of a document: the very next one only goes in, the 256 after it are graded, so that
- * all of them are predicted by rows which see the cut cache.
+ * The tokens after the first `tokens` of a document: the very next one only goes in, the `n` after it are graded, so that all
+ * of them are predicted by rows which see the cut cache.
  */
-export function nllStops(source: string, ids: readonly number[], lengths: readonly number[]): Stop[] {
-  const graded = Array.from({ length: NLL_TOKENS }, (_, i) => i + 1);
+export function nllStops(source: string, ids: readonly number[], lengths: readonly number[], n = GRADED): Stop[] {
+  const graded = Array.from({ length: n }, (_, i) => i + 1);
   return lengths
-    .filter((tokens) => tokens + NLL_TOKENS < ids.length)
+    .filter((tokens) => tokens + n < ids.length)
     .map((tokens) => ({
       of: `nll/${source}/${tokens}`,
       measure: "nll",
       end: tokens,
-      tail: ids.slice(tokens, tokens + NLL_TOKENS + 1),
+      tail: ids.slice(tokens, tokens + n + 1),
       groups: [graded],
     }));
 }

@@ -1,5 +1,5 @@
 /** How far a run is, and for how long it will go on: by the tokens that are computed. @module */
-import { type Item, lengthOf, type Stop } from "./items.ts";
+import type { Item, Stop } from "./items.ts";
 
 /** Tokens that cost as much as one token's linear layers when attention reads so many slots. */
 const SLOTS_OF_A_TOKEN = 4096;
@@ -16,8 +16,6 @@ export function prefillCost(item: Item): number {
 export function stopCost({ end, tail }: Stop): number {
   return cost(tail.length, end) + end / 64; // and scores of all slots
 }
-
-export { lengthOf };
 
 export class Progress {
   readonly #total: number;

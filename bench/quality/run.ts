@@ -18,7 +18,7 @@ export interface QualityRun {
   readonly formats: readonly Format[];
   readonly variants: readonly Variant[];
   readonly items: readonly Item[];
-  readonly store: Store;
+  readonly store: Pick<Store, "has" | "put">;
   readonly log: (line: string) => void;
 }
 
@@ -41,54 +41,32 @@ export async function runQuality({ load, formats, variants, items, store, log }:
     const contextLength = Math.max(...jobs.map(({ item }) => lengthOf(item)));
     await using model = await load({ ...options, contextLength: Math.ceil(contextLength / 32) * 32, maxOutputs: 64 });
     for (const { item, units } of jobs) {
-      done += await runItem(model, format, item, units, store);
-      progress.add(prefillCost(item) + sum(units.map(unitCost)));
-      const cases = [...new Set(units.map(({ stop }) => stop.of))].join(", ");
-      progress.say(`${format.name}, item ${item.name} of ${cases}`);
+      const prefix = new Prefix(model, item.ids);
+      progress.add(prefillCost(item));
+      for (const { stop, variants } of units) {
+        const prompt = prefix.endAt(stop.end);
+        for (const variant of variants) {
+          const figures = measureStop(model, prompt, stop, variant);
+          await store.put(stop.of, `${format.name} ${variant.name}`, item.name, figures);
+          done += 1;
+          progress.add(stopCost(stop));
+        }
+        prompt.close();
+        progress.say(`${format.name}, ${stop.of}, item ${item.name}`);
+      }
+      prefix.close();
     }
   }
   return done;
 }
 
-function missing(item: Item, format: Format, variants: readonly Variant[], store: Store): Unit[] {
+function missing(item: Item, format: Format, variants: readonly Variant[], store: QualityRun["store"]): Unit[] {
   return item.stops
     .map((stop) => ({
       stop,
       variants: variants.filter(({ name }) => !store.has(stop.of, `${format.name} ${name}`, item.name)),
     }))
     .filter((unit) => unit.variants.length > 0);
-}
-
-async function runItem(
-  model: Model,
-  format: Format,
-  item: Item,
-  units: readonly Unit[],
-  store: Store,
-): Promise<number> {
-  const prefix = new Prefix(model, item.ids);
-  let done = 0;
-  try {
-    for (const { stop, variants } of units) {
-      const prompt = prefix.endAt(stop.end);
-      try {
-        for (const variant of variants) {
-          await store.put(
-            stop.of,
-            `${format.name} ${variant.name}`,
-            item.name,
-            measureStop(model, prompt, stop, variant),
-          );
-          done += 1;
-        }
-      } finally {
-        prompt.close();
-      }
-    }
-  } finally {
-    prefix.close();
-  }
-  return done;
 }
 
 /** Items that a model's context has room for; tells of the others. */

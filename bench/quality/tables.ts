@@ -1,0 +1,211 @@
+/** Markdown of a model's results. @module */
+import type { Estimate } from "../lib/statistics.ts";
+import { estimate } from "../lib/statistics.ts";
+import { markdownTable } from "../report/tables.ts";
+import {
+  BASE,
+  bytesShare,
+  type CaseName,
+  caseNames,
+  found,
+  itemCounts,
+  kept,
+  nllOfCase,
+  nllPercent,
+  type VariantName,
+  variantNames,
+} from "./figures.ts";
+import type { ReferenceNll } from "./reference-items.ts";
+import type { Cases } from "./store.ts";
+import { FULL } from "./variants.ts";
+
+/** Documents of each source. */
+const DOCUMENTS = 16;
+
+/** All variants, all measures: what one reads to choose. */
+export function overviewTable(cases: Cases): string {
+  const names = caseNames(cases);
+  const lengths = unique(names.filter(({ measure }) => measure === "nll").map(({ of }) => of));
+  const asked = (measure: string, mode: string): CaseName[] =>
+    names.filter((each) => each.measure === measure && each.mode === mode);
+  const columns = [
+    ["found, A", asked("recall", "A")],
+    ["found, B", asked("recall", "B")],
+    ["turns, A", asked("turns", "A")],
+    ["turns, B", asked("turns", "B")],
+    ["turns, C", asked("turns", "C")],
+  ] as const;
+  const present = columns.filter(([, of]) => of.length > 0);
+  const rows = variantNames(cases)
+    .filter(({ name }) => Object.values(cases).some((each) => each[BASE] !== undefined && each[name] !== undefined))
+    .map((variant) => [
+      label(variant),
+      percent(bytesShare(cases, variant.name), 0),
+      ...lengths.map((of) => nllCell(cases, of, variant)),
+      ...present.map(([, of]) => share(found(cases, of, variant.name))),
+      keptCell(cases, variant.name),
+    ]);
+  const head = [
+    "pages, policy",
+    "bytes",
+    ...lengths.map((of) => `nats, ${nllLabel(of)}`),
+    ...present.map(([name]) => name),
+    "kept",
+  ];
+  return markdownTable(head, rows);
+}
+
+function nllLabel(of: string): string {
+  const [, source, tokens] = of.split("/");
+  return source === "reference" ? `${tokens}` : `${tokens} (${source})`;
+}
+
+function keptCell(cases: Cases, name: string): string {
+  const value = kept(cases, name);
+  return value === undefined ? "" : percent(value, 0);
+}
+
+/** The change of nats in per cent of the full cache's, and of how many documents where some are missing. */
+function nllCell(cases: Cases, of: string, { name }: VariantName): string {
+  if (name === BASE) {
+    const full = nllOfCase(cases, of, BASE);
+    return full === undefined ? "" : `${full.mean.toFixed(3)}${missing(full.n)}`;
+  }
+  const change = nllPercent(cases, of, name);
+  if (change === undefined) return "";
+  return `${signed(change.mean, 2)}%${spread(change.error, 2)}${missing(change.n)}`;
+}
+
+function missing(n: number): string {
+  return n < DOCUMENTS ? ` (${n} of ${DOCUMENTS})` : "";
+}
+
+/** What is found, a kind a column. */
+export function recallTable(cases: Cases, mode: string): string {
+  const names = caseNames(cases).filter((each) => each.measure === "recall" && each.mode === mode);
+  const columns = unique(names.map(columnOf)).map(
+    (title) => [title, names.filter((each) => columnOf(each) === title)] as const,
+  );
+  return foundTable(cases, columns);
+}
+
+/** Kinds of models/eval over all lengths; the reference's prompts by length. */
+function columnOf({ kind, tokens }: CaseName): string {
+  return kind.startsWith("reference_") ? `${kind.slice(10).replaceAll("_", " ")} ${tokens}` : kind.replaceAll("_", " ");
+}
+
+/** The first question, and the ones that follow. */
+export function turnsTable(cases: Cases): string {
+  const names = caseNames(cases).filter(({ measure }) => measure === "turns");
+  const groups = unique(names.map(({ kind, mode }) => `${kind}, ${mode}`));
+  const columns = groups.flatMap((group) => {
+    const own = names.filter(({ kind, mode }) => `${kind}, ${mode}` === group);
+    return [
+      [`${group}: first`, own, (turn: number) => turn === 0],
+      ["later", own, (turn: number) => turn > 0],
+    ] as const;
+  });
+  return foundTable(cases, columns);
+}
+
+type Column = readonly [title: string, names: readonly CaseName[], turn?: (index: number) => boolean];
+
+function foundTable(cases: Cases, columns: readonly Column[]): string {
+  const all = columns.flatMap(([, names]) => names);
+  const rows = variantNames(cases)
+    .filter(({ name }) => all.some(({ of }) => cases[of]?.[name] !== undefined))
+    .map((variant) => [
+      label(variant),
+      ...columns.map(([, names, turn]) => {
+        const value = found(cases, names, variant.name, turn);
+        const counts = names.map(({ of }) => itemCounts(cases, of, variant.name));
+        const [own, every] = (["own", "all"] as const).map((key) => counts.reduce((sum, each) => sum + each[key], 0));
+        return share(value) + (value !== undefined && own! < every! ? ` (${own} of ${every})` : "");
+      }),
+    ]);
+  return markdownTable(["pages, policy", ...columns.map(([title]) => title)], rows);
+}
+
+/** At each ratio, the policy that keeps most. */
+export function bestTable(cases: Cases): string {
+  const ratios = unique(
+    variantNames(cases)
+      .filter(({ policy }) => policy !== FULL)
+      .map(({ ratio }) => ratio),
+  );
+  const rows = ratios.flatMap((ratio) => {
+    const candidates = variantNames(cases).filter((each) => each.ratio === ratio && each.format === "q8");
+    const ranked = candidates
+      .map((each) => ({ ...each, kept: kept(cases, each.name) }))
+      .filter((each) => each.kept !== undefined)
+      .sort((a, b) => b.kept! - a.kept!);
+    if (ranked.length === 0) return [];
+    return [[`${ratio}`, ...ranked.slice(0, 3).map((each) => `${each.policy} ${percent(each.kept!, 0)}`)]];
+  });
+  return rows.length === 0 ? "" : markdownTable(["share that goes", "best", "second", "third"], rows);
+}
+
+/**
+ * Ours beside the reference's: the change against one's own full cache, document by document, and whether the mean of the
+ * differences is within two of its standard errors of 0.
+ */
+export function referenceTable(cases: Cases, reference: ReferenceNll): string {
+  const rows = Object.entries(reference).flatMap(([tokens, theirs]) => {
+    const of = `nll/reference/${tokens}`;
+    return variantNames(cases).flatMap((variant) => {
+      const { name, format, policy, ratio } = variant;
+      const [own, full] = [cases[of]?.[name] ?? {}, cases[of]?.[`${format} ${FULL}`] ?? {}];
+      const other = theirs[policy === FULL ? FULL : `${policy}@${ratio}`] ?? {};
+      const items = Object.keys(own).filter((item) => full[item] !== undefined && other[item] !== undefined);
+      if (policy === FULL || items.length === 0) return [];
+      const ourChange = items.map((item) => own[item]![1]! - full[item]![1]!);
+      const theirChange = items.map((item) => other[item]! - theirs[FULL]![item]!);
+      const difference = estimate(ourChange.map((change, i) => change - theirChange[i]!));
+      const isWithin = Math.abs(difference.mean) <= 2 * difference.error;
+      return [
+        [
+          tokens,
+          label(variant),
+          nats(estimate(ourChange)),
+          nats(estimate(theirChange)),
+          nats(difference),
+          difference.n < 2 ? "" : isWithin ? "yes" : "**no**",
+          `${difference.n}`,
+        ],
+      ];
+    });
+  });
+  if (rows.length === 0) return "";
+  return markdownTable(
+    ["tokens", "pages, policy", "ours", "reference", "difference", "within 2 errors", "documents"],
+    rows,
+  );
+}
+
+function nats({ mean, error }: Estimate): string {
+  return `${signed(mean, 4)}${spread(error, 4)}`;
+}
+
+function label({ format, policy, ratio }: VariantName): string {
+  return policy === FULL ? `${format}, all` : `${format}, ${policy} ${ratio}`;
+}
+
+function share(value: Estimate | undefined): string {
+  return value === undefined ? "" : `${value.mean.toFixed(2)}${spread(value.error, 2)}`;
+}
+
+function spread(error: number, places: number): string {
+  return Number.isNaN(error) ? "" : ` ± ${error.toFixed(places)}`;
+}
+
+function signed(value: number, places: number): string {
+  return `${value >= 0 ? "+" : ""}${value.toFixed(places)}`;
+}
+
+export function percent(value: number, places: number): string {
+  return Number.isNaN(value) ? "" : `${(100 * value).toFixed(places)}%`;
+}
+
+function unique<T>(values: readonly T[]): T[] {
+  return [...new Set(values)];
+}
