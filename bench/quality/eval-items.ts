@@ -48,22 +48,24 @@ export function splitAnswer(answer: string): [given: string, value: string] {
   return [given, value];
 }
 
-/** The ids of a whole text, cut where its parts are; an id across a border goes with the part that it ends in. */
+/** The ids of a whole text, cut where its parts are, by bytes; an id across a border goes with the part that it ends in. */
 export function encodeParts(tokenizer: Tokenizer, parts: readonly string[]): number[][] {
+  const encoder = new TextEncoder();
   const ids = tokenizer.encode(parts.join(""));
-  let text = "";
-  let from = 0;
-  return parts.map((part, i) => {
-    text += part;
-    const to = i === parts.length - 1 ? ids.length : Math.max(from, commonPrefix(ids, tokenizer.encode(text)));
-    const piece = ids.slice(from, to);
-    from = to;
-    return piece;
+  const sizes = ids.map((id) => tokenizer.bytes(id).length);
+  const lengths = parts.map((part) => encoder.encode(part).length);
+  // A vocabulary may put a space in front of the text.
+  let at = sum(lengths) - sum(sizes);
+  let next = 0;
+  let end = 0;
+  return lengths.map((length) => {
+    end += length;
+    const from = next;
+    while (next < ids.length && at + sizes[next]! <= end) at += sizes[next++]!;
+    return ids.slice(from, next);
   });
 }
 
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
-  const n = Math.min(a.length, b.length);
-  for (let i = 0; i < n; ++i) if (a[i] !== b[i]) return i;
-  return n;
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
 }
