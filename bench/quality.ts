@@ -11,10 +11,9 @@ import { openFile } from "../bindings/node/file-source.ts";
 import type { LoadOptions } from "../host/load-engine.ts";
 import { loadFrom } from "../host/model.ts";
 import { POLICY_NAMES } from "../host/policy.ts";
-import { commandOf } from "./lib/command-line.ts";
 import { platform } from "./ours.ts";
 import { evalItems } from "./quality/eval-items.ts";
-import { parseNumbers, selectItems } from "./quality/items.ts";
+import { countItems, parseNumbers, selectItems } from "./quality/items.ts";
 import { REFERENCE_VOCABULARY, referenceItems, referenceNll } from "./quality/reference-items.ts";
 import { itemsWithin, runQuality } from "./quality/run.ts";
 import { Store } from "./quality/store.ts";
@@ -60,6 +59,21 @@ const EVAL = "models/eval";
 const log = (line: string): void => console.error(line);
 const numbers = (list: string): number[] => list.split(",").filter(Boolean).map(Number);
 
+/** What another can repeat: which items and variants, not where files lie here nor which shard this is. */
+function command(): string {
+  const options = Object.entries({
+    ...values,
+    model: basename(values.model),
+    reference: values.reference && "DIR",
+    results: undefined,
+    shard: undefined,
+  });
+  const said = options.flatMap(([name, value]) =>
+    typeof value === "string" && value !== "" ? [`--${name} ${value}`] : [],
+  );
+  return `npm run quality -- ${said.join(" ")}`;
+}
+
 async function main(): Promise<void> {
   const [index = 0, count = 1] = values.shard.split("/").map(Number);
   if (!(Number.isInteger(index) && Number.isInteger(count) && index >= 0 && index < count)) {
@@ -92,7 +106,8 @@ async function main(): Promise<void> {
     for (const { name, stops } of within) console.log(`${name}\t${stops.map(({ of }) => of).join(" ")}`);
     return;
   }
-  const store = await Store.open(values.results, basename(values.model, ".gguf"), shard, commandOf("quality"));
+  const from = { command: command(), items: countItems(itemsWithin(items, contextLength, () => {})) };
+  const store = await Store.open(values.results, basename(values.model, ".gguf"), shard, from);
   if (values.reference !== undefined) {
     const nll = await referenceNll(values.reference);
     await writeFile(`${values.results}-reference.json`, `${JSON.stringify(nll)}\n`);

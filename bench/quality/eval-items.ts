@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import type { Tokenizer } from "../../host/tokenizer.ts";
 import { type Item, nllStops, recallStops } from "./items.ts";
 
-const LENGTHS = [1024, 4096, 7168];
+const LENGTHS = [1024, 4096];
 /** Prompts of so many tokens are the documents. */
 const DOCUMENT_TOKENS = 8192;
 

@@ -104,12 +104,6 @@ export function bytesShare(cases: Cases, variant: string): number {
   return shares.length === 0 ? Number.NaN : estimate(shares).mean;
 }
 
-/** Items that at least one variant of a case has, and those that the variant has. */
-export function itemCounts(cases: Cases, of: string, variant: string): { readonly all: number; readonly own: number } {
-  const items = new Set(Object.values(cases[of] ?? {}).flatMap((each) => Object.keys(each)));
-  return { all: items.size, own: Object.keys(cases[of]?.[variant] ?? {}).length };
-}
-
 /**
  * What is left of quality, by text and retrieval together: the share of a token's probability, e^-change, times the share of
  * values found, each against the full cache; over all lengths, kinds and modes alike.

@@ -58,6 +58,13 @@ export function selectItems(items: readonly Item[], { only, tokens, documents, s
     .filter((_, i) => i % shard.count === shard.index);
 }
 
+/** How many items each case has. */
+export function countItems(items: readonly Item[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { of } of items.flatMap(({ stops }) => stops)) counts[of] = (counts[of] ?? 0) + 1;
+  return counts;
+}
+
 /** "0-3,7". @throws RangeError */
 export function parseNumbers(list: string): (n: number) => boolean {
   const ranges = list.split(",").map((piece) => {

@@ -18,6 +18,8 @@ export interface QualityResults {
   readonly model: string;
   /** Commands that the results come from, with their dates. */
   readonly runs: { readonly command: string; readonly date: string }[];
+  /** How many items each case has in all. */
+  readonly items: Record<string, number>;
   readonly cases: Cases;
 }
 
@@ -37,13 +39,20 @@ export class Store {
     this.#known = known;
   }
 
-  static async open(folder: string, model: string, shard: Shard, command: string): Promise<Store> {
+  /** @param from - what the run is: its command, and the items of all its cases */
+  static async open(
+    folder: string,
+    model: string,
+    shard: Shard,
+    from: { readonly command: string; readonly items: Readonly<Record<string, number>> },
+  ): Promise<Store> {
     await mkdir(folder, { recursive: true });
     const name = shard.count === 1 ? `${model}.json` : `${model}.${shard.index}of${shard.count}.json`;
     const all = await readModel(folder, model);
-    const own = (await readOne(join(folder, name))) ?? { model, runs: [], cases: {} };
-    const date = new Date().toISOString().slice(0, 10);
-    if (!own.runs.some((run) => run.command === command && run.date === date)) own.runs.push({ command, date });
+    const own = (await readOne(join(folder, name))) ?? { model, runs: [], items: {}, cases: {} };
+    const run = { command: from.command, date: new Date().toISOString().slice(0, 10) };
+    if (!own.runs.some(({ command, date }) => command === run.command && date === run.date)) own.runs.push(run);
+    Object.assign(own.items, from.items);
     return new Store(join(folder, name), own, all?.cases ?? {});
   }
 
@@ -71,10 +80,11 @@ async function writeWhole(file: string, text: string): Promise<void> {
 export async function readModel(folder: string, model: string): Promise<QualityResults | undefined> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => modelOf(name) === model).sort();
   const files = await Promise.all(names.map((name) => readOne(join(folder, name))));
-  const merged: QualityResults = { model, runs: [], cases: {} };
+  const merged: QualityResults = { model, runs: [], items: {}, cases: {} };
   for (const file of files) {
     if (file === undefined) continue;
     merged.runs.push(...file.runs.filter((run) => !merged.runs.some(({ command }) => command === run.command)));
+    Object.assign(merged.items, file.items);
     for (const [of, variants] of Object.entries(file.cases)) {
       for (const [variant, items] of Object.entries(variants)) {
         merged.cases[of] ??= {};
@@ -107,8 +117,15 @@ function linesOf(results: QualityResults): string {
     const lines = sorted(variants).map(([name, items]) => `   ${JSON.stringify(name)}: ${itemsOf(items)}`);
     return `  ${JSON.stringify(of)}: {\n${lines.join(",\n")}\n  }`;
   });
-  const runs = results.runs.map((run) => `  ${JSON.stringify(run)}`).join(",\n");
-  return `{\n "model": ${JSON.stringify(results.model)},\n "runs": [\n${runs}\n ],\n "cases": {\n${cases.join(",\n")}\n }\n}`;
+  const runs = results.runs.map((run) => `  ${JSON.stringify(run)}`);
+  const items = sorted(results.items).map(([of, n]) => `  ${JSON.stringify(of)}: ${n}`);
+  const parts = [
+    `"model": ${JSON.stringify(results.model)}`,
+    `"runs": [\n${runs.join(",\n")}\n ]`,
+    `"items": {\n${items.join(",\n")}\n }`,
+    `"cases": {\n${cases.join(",\n")}\n }`,
+  ];
+  return `{\n ${parts.join(",\n ")}\n}`;
 }
 
 function itemsOf(items: Readonly<Record<string, readonly number[]>>): string {

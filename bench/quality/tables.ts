@@ -8,22 +8,19 @@ import {
   type CaseName,
   caseNames,
   found,
-  itemCounts,
   kept,
+  nllChange,
   nllOfCase,
   nllPercent,
   type VariantName,
   variantNames,
 } from "./figures.ts";
 import type { ReferenceNll } from "./reference-items.ts";
-import type { Cases } from "./store.ts";
+import type { Cases, QualityResults } from "./store.ts";
 import { FULL } from "./variants.ts";
 
-/** Documents of each source. */
-const DOCUMENTS = 16;
-
 /** All variants, all measures: what one reads to choose. */
-export function overviewTable(cases: Cases): string {
+export function overviewTable({ cases, items }: QualityResults): string {
   const names = caseNames(cases);
   const lengths = unique(names.filter(({ measure }) => measure === "nll").map(({ of }) => of));
   const asked = (measure: string, mode: string): CaseName[] =>
@@ -36,12 +33,12 @@ export function overviewTable(cases: Cases): string {
     ["turns, C", asked("turns", "C")],
   ] as const;
   const present = columns.filter(([, of]) => of.length > 0);
-  const rows = variantNames(cases)
+  const rows = rankedVariants(cases)
     .filter(({ name }) => Object.values(cases).some((each) => each[BASE] !== undefined && each[name] !== undefined))
     .map((variant) => [
       label(variant),
       percent(bytesShare(cases, variant.name), 0),
-      ...lengths.map((of) => nllCell(cases, of, variant)),
+      ...lengths.map((of) => nllCell(cases, of, variant, items[of]!)),
       ...present.map(([, of]) => share(found(cases, of, variant.name))),
       keptCell(cases, variant.name),
     ]);
@@ -66,27 +63,41 @@ function keptCell(cases: Cases, name: string): string {
 }
 
 /** The change of nats in per cent of the full cache's, and of how many documents where some are missing. */
-function nllCell(cases: Cases, of: string, { name }: VariantName): string {
+function nllCell(cases: Cases, of: string, { name }: VariantName, all: number): string {
   if (name === BASE) {
     const full = nllOfCase(cases, of, BASE);
-    return full === undefined ? "" : `${full.mean.toFixed(3)}${missing(full.n)}`;
+    return full === undefined ? "" : `${full.mean.toFixed(3)}${partly(full.n, all)}`;
   }
   const change = nllPercent(cases, of, name);
   if (change === undefined) return "";
-  return `${signed(change.mean, 2)}%${spread(change.error, 2)}${missing(change.n)}`;
+  return `${signed(change.mean, 2)}%${spread(change.error, 2)}${partly(change.n, all)}`;
 }
 
-function missing(n: number): string {
-  return n < DOCUMENTS ? ` (${n} of ${DOCUMENTS})` : "";
+function partly(n: number, all: number): string {
+  return n < all ? ` (${n} of ${all})` : "";
+}
+
+/** At each ratio, the best first: by what is kept, else by nats. */
+function rankedVariants(cases: Cases): VariantName[] {
+  const lengths = caseNames(cases).filter(({ measure }) => measure === "nll");
+  const worth = ({ name }: VariantName): number => {
+    const changes = lengths.flatMap(({ of }) => nllChange(cases, of, name)?.mean ?? []);
+    return kept(cases, name) ?? (changes.length === 0 ? Number.NEGATIVE_INFINITY : -estimate(changes).mean);
+  };
+  const ranked = variantNames(cases).map((variant) => ({ variant, worth: worth(variant) }));
+  return ranked
+    .sort((a, b) => a.variant.ratio - b.variant.ratio || (b.worth === a.worth ? 0 : b.worth - a.worth))
+    .map(({ variant }) => variant);
 }
 
 /** What is found, a kind a column. */
-export function recallTable(cases: Cases, mode: string): string {
+export function recallTable(results: QualityResults, mode: string): string {
+  const { cases } = results;
   const names = caseNames(cases).filter((each) => each.measure === "recall" && each.mode === mode);
   const columns = unique(names.map(columnOf)).map(
     (title) => [title, names.filter((each) => columnOf(each) === title)] as const,
   );
-  return foundTable(cases, columns);
+  return foundTable(results, columns);
 }
 
 /** Kinds of models/eval over all lengths; the reference's prompts by length. */
@@ -95,7 +106,8 @@ function columnOf({ kind, tokens }: CaseName): string {
 }
 
 /** The first question, and the ones that follow. */
-export function turnsTable(cases: Cases): string {
+export function turnsTable(results: QualityResults): string {
+  const { cases } = results;
   const names = caseNames(cases).filter(({ measure }) => measure === "turns");
   const groups = unique(names.map(({ kind, mode }) => `${kind}, ${mode}`));
   const columns = groups.flatMap((group) => {
@@ -105,22 +117,20 @@ export function turnsTable(cases: Cases): string {
       ["later", own, (turn: number) => turn > 0],
     ] as const;
   });
-  return foundTable(cases, columns);
+  return foundTable(results, columns);
 }
 
 type Column = readonly [title: string, names: readonly CaseName[], turn?: (index: number) => boolean];
 
-function foundTable(cases: Cases, columns: readonly Column[]): string {
+function foundTable({ cases, items }: QualityResults, columns: readonly Column[]): string {
   const all = columns.flatMap(([, names]) => names);
-  const rows = variantNames(cases)
+  const rows = rankedVariants(cases)
     .filter(({ name }) => all.some(({ of }) => cases[of]?.[name] !== undefined))
     .map((variant) => [
       label(variant),
       ...columns.map(([, names, turn]) => {
         const value = found(cases, names, variant.name, turn);
-        const counts = names.map(({ of }) => itemCounts(cases, of, variant.name));
-        const [own, every] = (["own", "all"] as const).map((key) => counts.reduce((sum, each) => sum + each[key], 0));
-        return share(value) + (value !== undefined && own! < every! ? ` (${own} of ${every})` : "");
+        return value === undefined ? "" : share(value) + partly(value.n, sum(names.map(({ of }) => items[of]!)));
       }),
     ]);
   return markdownTable(["pages, policy", ...columns.map(([title]) => title)], rows);
@@ -143,6 +153,30 @@ export function bestTable(cases: Cases): string {
     return [[`${ratio}`, ...ranked.slice(0, 3).map((each) => `${each.policy} ${percent(each.kept!, 0)}`)]];
   });
   return rows.length === 0 ? "" : markdownTable(["share that goes", "best", "second", "third"], rows);
+}
+
+/** Of all variants, the one with the least bytes that keeps so much of quality. */
+export function leastTable(cases: Cases): string {
+  const all = variantNames(cases).flatMap((variant) => {
+    const value = kept(cases, variant.name);
+    return value === undefined ? [] : [{ variant, kept: value, bytes: bytesShare(cases, variant.name) }];
+  });
+  const rows = [0.99, 0.95, 0.9, 0.75, 0.5].flatMap((least) => {
+    const [best] = all.filter((each) => each.kept >= least).sort((a, b) => a.bytes - b.bytes);
+    return best === undefined
+      ? []
+      : [[percent(least, 0), label(best.variant), percent(best.bytes, 0), percent(best.kept, 0)]];
+  });
+  return all.length < 2 ? "" : markdownTable(["at least", "pages, policy", "bytes", "kept"], rows);
+}
+
+/** Cases of which items or all are missing in the whole prompt's own results. */
+export function missingText({ cases, items }: QualityResults): string {
+  const lacking = Object.entries(items).flatMap(([of, all]) => {
+    const n = Object.keys(cases[of]?.[BASE] ?? {}).length;
+    return n < all ? [`${of} (${n} of ${all})`] : [];
+  });
+  return lacking.length === 0 ? "Nothing is missing." : `Not measured, or in part: ${lacking.join(", ")}.`;
 }
 
 /**
@@ -204,6 +238,10 @@ function signed(value: number, places: number): string {
 
 export function percent(value: number, places: number): string {
   return Number.isNaN(value) ? "" : `${(100 * value).toFixed(places)}%`;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
 }
 
 function unique<T>(values: readonly T[]): T[] {

@@ -12,7 +12,7 @@ import type { Tokenizer } from "../../host/tokenizer.ts";
 import { encodeParts } from "./eval-items.ts";
 import type { Item, Stop } from "./items.ts";
 
-const LENGTHS = [1024, 2048, 4096];
+const LENGTHS = [1024, 4096];
 const ITEMS = 8;
 const TURNS = 6;
 const FACTS = 12;

@@ -15,7 +15,7 @@ import { type Item, nllStops, parseNumbers, recallStops, type Stop, selectItems 
 import { Prefix, sessionBytes } from "../../bench/quality/prefix.ts";
 import { type QualityRun, runQuality } from "../../bench/quality/run.ts";
 import { type Cases, readModel, Store, storedModels } from "../../bench/quality/store.ts";
-import { overviewTable, referenceTable } from "../../bench/quality/tables.ts";
+import { leastTable, missingText, overviewTable, referenceTable } from "../../bench/quality/tables.ts";
 import { turnsItems } from "../../bench/quality/turns-items.ts";
 import { parseFormat, splitPolicies, variantsOf } from "../../bench/quality/variants.ts";
 import { curvePlot } from "../../bench/report/svg-curves.ts";
@@ -55,7 +55,7 @@ async function run(
   options: Partial<QualityRun>,
   { folder = `${++folders}`, shard = { index: 0, count: 1 }, atMost = Number.POSITIVE_INFINITY } = {},
 ): Promise<Outcome & { readonly done: number }> {
-  const kept = await Store.open(join(root, folder), "tiny", shard, "npm run quality");
+  const kept = await Store.open(join(root, folder), "tiny", shard, { command: "npm run quality", items: { [NLL]: 1 } });
   let puts = 0;
   const store: QualityRun["store"] = {
     has: (...args) => kept.has(...args),
@@ -272,8 +272,17 @@ test("figures by hand", () => {
   const names = [{ of: "recall/passkey/1024/A", measure: "recall", kind: "passkey", tokens: 1024, mode: "A" }] as const;
   near(found(BY_HAND, names, "q8 snapkv@0.5")!.mean, 0.5);
   near(kept(BY_HAND, "q8 snapkv@0.5")!, Math.exp(-0.2) * 0.5);
-  const overview = overviewTable(BY_HAND);
+  const results = {
+    model: "",
+    runs: [],
+    items: { "nll/reference/2048": 16, "recall/passkey/1024/A": 2 },
+    cases: BY_HAND,
+  };
+  const overview = overviewTable(results);
   assert.match(overview, /q8, snapkv 0\.5 \| 50% \| \+8\.00% ± 4\.00 \(2 of 16\) \| 0\.50 ± 0\.50 \| 41%/);
+
+  assert.is(missingText(results), "Not measured, or in part: nll/reference/2048 (3 of 16).");
+  assert.match(leastTable(BY_HAND), /\| 50% \| q8, all \| 100% \| 100% \|$/);
 
   const theirs = { full: { "0": 2, "1": 3 }, "snapkv@0.5": { "0": 2.1, "1": 3.1 } };
   const far = { ...theirs, "snapkv@0.5": { "0": 2.601, "1": 3.8 } };
