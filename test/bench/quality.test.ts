@@ -19,6 +19,7 @@ import { leastTable, missingText, overviewTable, referenceTable } from "../../be
 import { turnsItems } from "../../bench/quality/turns-items.ts";
 import { parseFormat, splitPolicies, variantsOf } from "../../bench/quality/variants.ts";
 import { curvePlot } from "../../bench/report/svg-curves.ts";
+import { pageSizes } from "../../host/kv-cache.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { perplexity } from "../../host/perplexity.ts";
 import { DEFAULT_MODEL, load } from "../model/load.ts";
@@ -98,6 +99,13 @@ test("nothing goes at ratio 0, and the values of the whole prompt are found", as
   }
 });
 
+test("a value with one wrong digit is not found", async () => {
+  const [item] = selectItems(prompts, { ...ALL, only: ["recall/kv20/240/A"], documents: parseNumbers("0") });
+  const stops = item!.stops.map((stop) => ({ ...stop, tail: [...stop.tail.slice(0, -1), stop.tail.at(-2)!] }));
+  const { cases } = await run({ items: [{ ...item!, stops }], variants: variantsOf([], []) });
+  assert.is(cases["recall/kv20/240/A"]!["q8 full"]!["0"]![1], 0);
+});
+
 test("nats of a cut prompt are those of perplexity, and less stays in fewer bytes", async () => {
   const { cases } = await run({ items: ITEMS.slice(0, 1), variants: variantsOf(["streaming", "snapkv"], [0.5, 0.75]) });
   const figures = cases[NLL]!;
@@ -120,17 +128,20 @@ test("nats of a cut prompt are those of perplexity, and less stays in fewer byte
 test("bytes are those of the pages that the pool has given", async () => {
   await using some = await open({ contextLength: 256, policy: "snapkv", keys: "q8", values: "q4" });
   const prefix = new Prefix(some, document);
+  const partial = prefix.endAt(90);
+  const { aged, open: openBytes } = pageSizes(some.engine.sizes.cache, some.config);
+  const short = partial.fork(variantsOf([], [])[0]!);
   const prompt = prefix.endAt(PROMPT);
   const [full, half] = variantsOf(["streaming"], [0.5]).map((variant) => prompt.fork(variant));
   const { exports } = some.engine.runtime;
   const heads = exports.imageHeads();
   const recent = exports.pageSize(exports.headPage(full!, 0, 0));
+  assert.is(sessionBytes(some, short), heads * (2 * recent + openBytes)); // two pages are full
   // Of five pages of a head, sinks and recent ones are its own, at 8 bits.
-  assert.is(sessionBytes(some, full!), exports.sessionPages(full!) * some.stats.plan.page + heads * 3 * recent);
+  assert.is(sessionBytes(some, full!), exports.sessionPages(full!) * aged + heads * 3 * recent);
   assert.is(exports.headSlots(half!, 0), 96);
   assert.is(sessionBytes(some, half!), heads * 3 * recent);
-  prompt.close();
-  prefix.close();
+  for (const each of [partial, prompt, prefix]) each.close();
 });
 
 test("a run that was ended goes on to the same file, and shards together are the whole", async () => {
@@ -152,6 +163,18 @@ test("a run that was ended goes on to the same file, and shards together are the
   assert.equal(await storedModels(join(root, "shards")), ["tiny"]);
   assert.equal(sortedCases((await readModel(join(root, "shards"), "tiny"))!.cases), sortedCases(whole.cases));
   assert.is((await run({}, { folder: "shards" })).done, 0);
+});
+
+test("items of one case in several files", async () => {
+  for (const [index, figure] of [0.1234567, 2].entries()) {
+    const store = await Store.open(join(root, "files"), "a.b", { index, count: 2 }, { command: "", items: { x: 2 } });
+    assert.is(store.has("x", "q8 full", "0"), index === 1);
+    await store.put("x", "q8 full", `${index}`, [100, figure]);
+  }
+  const { cases, items } = (await readModel(join(root, "files"), "a.b"))!;
+  assert.equal(cases, { x: { "q8 full": { "0": [100, 0.123457], "1": [100, 2] } } });
+  assert.equal(items, { x: 2 });
+  assert.is(await readModel(join(root, "files"), "a"), undefined);
 });
 
 const sortedCases = (cases: Cases): unknown =>
