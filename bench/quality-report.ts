@@ -6,7 +6,7 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { parseArgs } from "node:util";
 import { curvesOf } from "./quality/curves.ts";
-import type { ReferenceNll } from "./quality/reference-items.ts";
+import type { Reference } from "./quality/reference-items.ts";
 import { type QualityResults, readModel, storedModels } from "./quality/store.ts";
 import {
   bestTable,
@@ -14,6 +14,7 @@ import {
   missingText,
   overviewTable,
   recallTable,
+  referenceRecallTable,
   referenceTable,
   turnsTable,
 } from "./quality/tables.ts";
@@ -49,8 +50,8 @@ budget cost: this is what to read before choosing one. A prompt is computed once
 async function main(): Promise<void> {
   const models = await storedModels(values.results);
   const reference = await readFile(`${values.results}-reference.json`, "utf8").then(
-    (text) => JSON.parse(text) as ReferenceNll,
-    () => ({}),
+    (text) => JSON.parse(text) as Reference,
+    (): Reference => ({ nll: {}, recall: {} }),
   );
   await mkdir(`${values.docs}/plots`, { recursive: true });
   const sections: string[] = [];
@@ -59,7 +60,7 @@ async function main(): Promise<void> {
   console.log(`${values.docs}/quality.md, from ${models.join(", ") || "nothing"}`);
 }
 
-async function section(results: QualityResults, reference: ReferenceNll): Promise<string> {
+async function section(results: QualityResults, reference: Reference): Promise<string> {
   const { model, runs, cases } = results;
   const images: string[] = [];
   for (const [name, curves] of Object.entries(curvesOf(cases))) {
@@ -71,7 +72,8 @@ async function section(results: QualityResults, reference: ReferenceNll): Promis
     Object.keys(cases).some((of) => of.startsWith(start) && of.endsWith(end));
   const best = bestTable(cases);
   const least = leastTable(cases);
-  const compared = referenceTable(cases, reference);
+  const compared = referenceTable(cases, reference.nll);
+  const foundThere = referenceRecallTable(cases, reference.recall);
   return [
     `## ${model}`,
     ...(best === "" ? [] : [`What keeps most, in 8-bit pages:\n\n${best}`]),
@@ -82,6 +84,7 @@ async function section(results: QualityResults, reference: ReferenceNll): Promis
     ...(has("recall/", "/B") ? [`### Found, the question known (B)\n\n${recallTable(results, "B")}`] : []),
     ...(has("turns/") ? [`### Turns\n\n${turnsTable(results)}`] : []),
     ...(compared === "" ? [] : [`### Beside the reference\n\n${REFERENCE}\n\n${compared}`]),
+    ...(foundThere === "" ? [] : [`Values found, in other samples of the same form of prompt:\n\n${foundThere}`]),
     missingText(results),
     `Runs:\n\n${runs.map(({ command, date }) => `    ${command}  # ${date}`).join("\n")}`,
   ].join("\n\n");

@@ -4,7 +4,6 @@
  * unit; `npm run quality:report` writes docs/quality.md from them.
  * @module
  */
-import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
 import { openFile } from "../bindings/node/file-source.ts";
@@ -14,16 +13,16 @@ import { POLICY_NAMES } from "../host/policy.ts";
 import { platform } from "./ours.ts";
 import { evalItems } from "./quality/eval-items.ts";
 import { countItems, parseNumbers, selectItems } from "./quality/items.ts";
-import { REFERENCE_VOCABULARY, referenceItems, referenceNll } from "./quality/reference-items.ts";
+import { REFERENCE_VOCABULARY, readReference, referenceItems } from "./quality/reference-items.ts";
 import { itemsWithin, runQuality } from "./quality/run.ts";
-import { Store } from "./quality/store.ts";
+import { Store, writeWhole } from "./quality/store.ts";
 import { turnsItems } from "./quality/turns-items.ts";
 import { parseFormat, splitPolicies, variantsOf } from "./quality/variants.ts";
 
 const USAGE = `npm run quality -- [options]
   --model FILE       GGUF file (default the embedded model)
   --reference DIR    documents and prompts as ids of SmolLM2's vocabulary: docs/docs.json, docs.u16, retrieval.json; and
-                     quality_raw.json, whose figures for the same policies are kept beside ours
+                     quality_raw.json and quality.md, whose figures for the same policies are kept beside ours
   --only LIST        beginnings of case names: nll,recall/passkey,turns/facts/2048/A (default all)
   --tokens LIST      lengths of contexts (default all)
   --documents LIST   items of each kind by number: 0-3,7 (default all)
@@ -109,8 +108,8 @@ async function main(): Promise<void> {
   const from = { command: command(), items: countItems(itemsWithin(items, contextLength, () => {})) };
   const store = await Store.open(values.results, basename(values.model, ".gguf"), shard, from);
   if (values.reference !== undefined) {
-    const nll = await referenceNll(values.reference);
-    await writeFile(`${values.results}-reference.json`, `${JSON.stringify(nll)}\n`);
+    const lines = JSON.stringify(await readReference(values.reference)).replaceAll("},", "},\n");
+    await writeWhole(`${values.results}-reference.json`, `${lines}\n`);
   }
   const done = await runQuality({ load, formats, variants, items: within, store, log });
   log(`${done} units; npm run quality:report writes docs/quality.md`);

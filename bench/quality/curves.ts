@@ -9,49 +9,33 @@ const X_LABEL = "bytes of the prompt's keys and values, of those in 8-bit pages"
 /** Losses beyond it are all too much. */
 const WORST = 20;
 
-/** Change of nats in per cent, a mean over all lengths; values found, over all kinds of one measure and mode. */
+const TITLES: Readonly<Record<string, string>> = {
+  "recall/A": "Values found, the question unknown when the prompt is cut (A)",
+  "recall/B": "Values found, the question known (B)",
+  "turns/A": "Turns answered right, no question known (A)",
+  "turns/B": "Turns answered right, the first question known (B)",
+  "turns/C": "Turns answered right, cut again at every question (C)",
+};
+
+/** By the end of the file's name: change of nats, a mean over all lengths; what is found, over all kinds and lengths. */
 export function curvesOf(cases: Cases): Readonly<Record<string, Curves>> {
   const names = caseNames(cases);
-  const asked = (measure: string, mode: string) =>
-    names.filter((each) => each.measure === measure && each.mode === mode);
-  const plots: [string, Curves | undefined][] = [
-    [
-      "nll",
-      plot(
-        cases,
-        "Change of the text's nats, %",
-        (name) => meanPercent(cases, name),
-        { value: 0, label: "all, q8" },
-        WORST,
-      ),
-    ],
-    ...(["A", "B"] as const).map((mode): [string, Curves | undefined] => {
-      const title =
-        mode === "A" ? "Values found, question unknown when the prompt is cut (A)" : "Values found, question known (B)";
-      return [
-        `recall-${mode}`,
-        plot(
-          cases,
-          title,
-          (name) => found(cases, asked("recall", mode), name),
-          fullOf(cases, asked("recall", mode)),
-          1,
-        ),
-      ];
-    }),
-    ...(["A", "B", "C"] as const).map((mode): [string, Curves | undefined] => {
-      const title = `Answers right over six turns (${mode})`;
-      return [
-        `turns-${mode}`,
-        plot(cases, title, (name) => found(cases, asked("turns", mode), name), fullOf(cases, asked("turns", mode)), 1),
-      ];
-    }),
+  const nats = curves(cases, (name) => meanPercent(cases, name));
+  const most = Math.max(...nats.flatMap(({ points }) => points.map(({ y, error }) => y + (error || 0))));
+  const plots: [string, Curves][] = [
+    ["nll", { ...frame("Change of nats, %", 0), curves: nats, yMost: Math.min(WORST, Math.max(1, most)) }],
   ];
-  return Object.fromEntries(plots.flatMap(([name, curves]) => (curves === undefined ? [] : [[name, curves]])));
+  for (const [key, title] of Object.entries(TITLES)) {
+    const asked = names.filter(({ measure, mode }) => key === `${measure}/${mode}`);
+    const whole = found(cases, asked, BASE)?.mean ?? 1;
+    const all = curves(cases, (name) => found(cases, asked, name));
+    plots.push([key.replace("/", "-"), { ...frame(title, whole), curves: all, yMost: 1 }]);
+  }
+  return Object.fromEntries(plots.filter(([, plot]) => plot.curves.flatMap(({ points }) => points).length > 1));
 }
 
-function fullOf(cases: Cases, names: ReturnType<typeof caseNames>): Curves["reference"] {
-  return { value: found(cases, names, BASE)?.mean ?? 1, label: "all, q8" };
+function frame(title: string, whole: number): Omit<Curves, "curves" | "yMost"> {
+  return { title, xLabel: X_LABEL, yLabel: title.split(",")[0]!, reference: { value: whole, label: "all, q8" } };
 }
 
 function meanPercent(cases: Cases, name: string): Estimate | undefined {
@@ -65,13 +49,7 @@ function meanPercent(cases: Cases, name: string): Estimate | undefined {
 }
 
 /** A curve for each format's policies, and one through the formats with nothing left out. */
-function plot(
-  cases: Cases,
-  title: string,
-  figure: (name: string) => Estimate | undefined,
-  reference: Curves["reference"],
-  yMost: number,
-): Curves | undefined {
+function curves(cases: Cases, figure: (name: string) => Estimate | undefined): Curves["curves"] {
   const curves = new Map<string, CurvePoint[]>();
   for (const { name, format, policy } of variantNames(cases)) {
     const value = figure(name);
@@ -80,7 +58,5 @@ function plot(
     const curve = policy === FULL ? "all, by pages" : format === "q8" ? policy : `${policy}, ${format}`;
     curves.set(curve, [...(curves.get(curve) ?? []), { x, y: value.mean, error: value.error }]);
   }
-  if ([...curves.values()].flat().length < 2) return undefined;
-  const list = [...curves].map(([name, points]) => ({ name, points }));
-  return { title, xLabel: X_LABEL, yLabel: title.split(",")[0]!, curves: list, reference, yMost };
+  return [...curves].map(([name, points]) => ({ name, points }));
 }

@@ -77,17 +77,25 @@ export function nllOfCase(cases: Cases, of: string, name: string): Estimate | un
   return values.length === 0 ? undefined : estimate(values);
 }
 
-/** What is found of all that is asked: of a value all or nothing, of turns the share; `turn` picks some of them. */
+interface FoundOptions {
+  /** Of turns, those that count. Default all. */
+  readonly turn?: ((index: number) => boolean) | undefined;
+  /** Only items that this variant has as well. */
+  readonly like?: string;
+}
+
+/** What is found of all that is asked: of a value all or nothing, of turns the share. */
 export function found(
   cases: Cases,
   names: readonly CaseName[],
   variant: string,
-  turn: (index: number) => boolean = () => true,
+  { turn = () => true, like = variant }: FoundOptions = {},
 ): Estimate | undefined {
   const shares = names.flatMap(({ of, measure }) =>
-    Object.values(cases[of]?.[variant] ?? {}).map((figures) => {
+    Object.entries(cases[of]?.[variant] ?? {}).flatMap(([item, figures]) => {
+      if (cases[of]?.[like]?.[item] === undefined) return [];
       const hits = measure === "recall" ? figures.slice(1, 2) : figures.slice(1).filter((_, i) => turn(i));
-      return hits.reduce((a, b) => a + b, 0) / hits.length;
+      return [hits.reduce((a, b) => a + b, 0) / hits.length];
     }),
   );
   return shares.length === 0 ? undefined : estimate(shares);
@@ -106,13 +114,15 @@ export function bytesShare(cases: Cases, variant: string): number {
 
 /**
  * What is left of quality, by text and retrieval together: the share of a token's probability, e^-change, times the share of
- * values found, each against the full cache; over all lengths, kinds and modes alike.
+ * values found, each against the full cache on the same
+ * items; over all lengths, kinds and modes alike.
  */
 export function kept(cases: Cases, variant: string): number | undefined {
   const names = caseNames(cases);
   const changes = names.flatMap(({ of, measure }) => (measure === "nll" ? (nllChange(cases, of, variant) ?? []) : []));
   const asked = names.filter(({ measure }) => measure !== "nll");
-  const [own, full] = [found(cases, asked, variant), found(cases, asked, BASE)];
+  const own = found(cases, asked, variant, { like: BASE });
+  const full = found(cases, asked, BASE, { like: variant });
   if (changes.length === 0 || own === undefined || full === undefined || full.mean === 0) return undefined;
   return Math.exp(-estimate(changes.map(({ mean }) => mean)).mean) * (own.mean / full.mean);
 }

@@ -56,19 +56,48 @@ const POLICIES: Readonly<Record<string, string>> = {
   "tova+s4r64": "tova+s4r64",
 };
 
-/** NLL by tokens, variant and document, for the variants that we have too: `quality_raw.json` in our names. */
-export type ReferenceNll = Record<string, Record<string, Record<string, number>>>;
+/** The reference's own figures, for the variants that we have too, in our names. */
+export interface Reference {
+  /** Nats by tokens, variant and document. */
+  readonly nll: Record<string, Record<string, Record<string, number>>>;
+  /** Share found by "TOKENS/MODE" and variant: mean and standard error over other samples of the same form. */
+  readonly recall: Record<string, Record<string, readonly [mean: number, error: number]>>;
+}
 
-export async function referenceNll(folder: string): Promise<ReferenceNll> {
-  const { nll } = JSON.parse(await readFile(join(folder, "quality_raw.json"), "utf8")) as { nll: ReferenceNll };
-  return Object.fromEntries(
-    Object.entries(nll).map(([tokens, variants]) => {
-      const ours = Object.entries(variants).flatMap(([name, documents]) => {
-        const [policy = "", ratio] = name.split("@");
-        const ourName = name === "full" ? "full" : POLICIES[policy] && `${POLICIES[policy]}@${ratio}`;
-        return ourName === undefined ? [] : [[ourName, documents] as const];
+/** From quality_raw.json, and from the tables of quality.md, since only those have retrieval. */
+export async function readReference(folder: string): Promise<Reference> {
+  const raw = JSON.parse(await readFile(join(folder, "quality_raw.json"), "utf8")) as Pick<Reference, "nll">;
+  const nll = Object.entries(raw.nll).map(([tokens, variants]) => [tokens, renamed(variants)]);
+  return { nll: Object.fromEntries(nll), recall: recallOf(await readFile(join(folder, "quality.md"), "utf8")) };
+}
+
+function renamed<T>(variants: Readonly<Record<string, T>>): Record<string, T> {
+  const ours = Object.entries(variants).flatMap(([name, value]) => {
+    const [policy = "", ratio] = name.split("@");
+    const ourName = name === "full" ? "full" : POLICIES[policy] && `${POLICIES[policy]}@${ratio}`;
+    return ourName === undefined ? [] : [[ourName, value] as const];
+  });
+  return Object.fromEntries(ours);
+}
+
+/** "## Retrieval, ... mode A", then a table with a length a column and "0.79±0.11 (-0.36)" in its cells. */
+function recallOf(text: string): Reference["recall"] {
+  const recall: Record<string, Record<string, readonly [number, number]>> = {};
+  for (const section of text.split(/^## /m)) {
+    const mode = /^Retrieval, .*? mode ([AB]):/.exec(section)?.[1];
+    if (mode === undefined) continue;
+    const [head = [], , ...rows] = section
+      .split("\n")
+      .filter((line) => line.startsWith("|"))
+      .map((line) => line.split("|").map((cell) => cell.trim()));
+    for (const [i, tokens] of head.entries()) {
+      if (!/^\d+$/.test(tokens)) continue;
+      const cells = rows.flatMap((row): [string, readonly [number, number]][] => {
+        const [, mean, error] = /^([\d.]+)±([\d.]+)/.exec(row[i] ?? "") ?? [];
+        return mean === undefined ? [] : [[row[1] ?? "", [Number(mean), Number(error)]]];
       });
-      return [tokens, Object.fromEntries(ours)];
-    }),
-  );
+      recall[`${tokens}/${mode}`] = renamed(Object.fromEntries(cells));
+    }
+  }
+  return recall;
 }

@@ -70,7 +70,8 @@ export class Store {
   }
 }
 
-async function writeWhole(file: string, text: string): Promise<void> {
+/** Either the whole text is there or what was before. */
+export async function writeWhole(file: string, text: string): Promise<void> {
   const part = `${file}.${process.pid}.part`;
   await writeFile(part, text);
   await rename(part, file);

@@ -15,7 +15,7 @@ import {
   type VariantName,
   variantNames,
 } from "./figures.ts";
-import type { ReferenceNll } from "./reference-items.ts";
+import type { Reference } from "./reference-items.ts";
 import type { Cases, QualityResults } from "./store.ts";
 import { FULL } from "./variants.ts";
 
@@ -129,7 +129,7 @@ function foundTable({ cases, items }: QualityResults, columns: readonly Column[]
     .map((variant) => [
       label(variant),
       ...columns.map(([, names, turn]) => {
-        const value = found(cases, names, variant.name, turn);
+        const value = found(cases, names, variant.name, { turn });
         return value === undefined ? "" : share(value) + partly(value.n, sum(names.map(({ of }) => items[of]!)));
       }),
     ]);
@@ -183,7 +183,7 @@ export function missingText({ cases, items }: QualityResults): string {
  * Ours beside the reference's: the change against one's own full cache, document by document, and whether the mean of the
  * differences is within two of its standard errors of 0.
  */
-export function referenceTable(cases: Cases, reference: ReferenceNll): string {
+export function referenceTable(cases: Cases, reference: Reference["nll"]): string {
   const rows = Object.entries(reference).flatMap(([tokens, theirs]) => {
     const of = `nll/reference/${tokens}`;
     return variantNames(cases).flatMap((variant) => {
@@ -214,6 +214,26 @@ export function referenceTable(cases: Cases, reference: ReferenceNll): string {
     ["tokens", "pages, policy", "ours", "reference", "difference", "within 2 errors", "documents"],
     rows,
   );
+}
+
+/** The share found, ours and the reference's. The samples are not the same ones: errors of both count. */
+export function referenceRecallTable(cases: Cases, reference: Reference["recall"]): string {
+  const names = caseNames(cases).filter(({ kind }) => kind.startsWith("reference_"));
+  const rows = names.flatMap((each) =>
+    variantNames(cases).flatMap((variant) => {
+      const { name, policy, ratio } = variant;
+      const theirs = reference[`${each.tokens}/${each.mode}`]?.[policy === FULL ? FULL : `${policy}@${ratio}`];
+      const ours = found(cases, [each], name);
+      if (theirs === undefined || ours === undefined) return [];
+      const [mean, error] = theirs;
+      const isWithin = Math.abs(ours.mean - mean) <= 2 * Math.hypot(ours.error, error);
+      const verdict = ours.n < 2 ? "" : isWithin ? "yes" : "**no**";
+      const own = [`${each.tokens}, ${each.mode}`, label(variant), share(ours), share({ mean, error, n: 0 })];
+      return [[...own, verdict, `${ours.n}`]];
+    }),
+  );
+  if (rows.length === 0) return "";
+  return markdownTable(["tokens, mode", "pages, policy", "ours", "reference", "within 2 errors", "prompts"], rows);
 }
 
 function nats({ mean, error }: Estimate): string {

@@ -2,7 +2,7 @@
  * The quality harness on the embedded model and small items: what it counts is compared with `perplexity`, which goes another
  * way; the whole prompt at every policy; a run that was ended against one that was not; and tables made of figures by hand.
  */
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -13,9 +13,16 @@ import { encodeParts, evalItems, splitAnswer } from "../../bench/quality/eval-it
 import { bytesShare, found, kept, nllChange } from "../../bench/quality/figures.ts";
 import { type Item, nllStops, parseNumbers, recallStops, type Stop, selectItems } from "../../bench/quality/items.ts";
 import { Prefix, sessionBytes } from "../../bench/quality/prefix.ts";
+import { readReference, referenceItems } from "../../bench/quality/reference-items.ts";
 import { type QualityRun, runQuality } from "../../bench/quality/run.ts";
 import { type Cases, readModel, Store, storedModels } from "../../bench/quality/store.ts";
-import { leastTable, missingText, overviewTable, referenceTable } from "../../bench/quality/tables.ts";
+import {
+  leastTable,
+  missingText,
+  overviewTable,
+  referenceRecallTable,
+  referenceTable,
+} from "../../bench/quality/tables.ts";
 import { turnsItems } from "../../bench/quality/turns-items.ts";
 import { parseFormat, splitPolicies, variantsOf } from "../../bench/quality/variants.ts";
 import { curvePlot } from "../../bench/report/svg-curves.ts";
@@ -315,6 +322,54 @@ test("figures by hand", () => {
   );
   assert.match(referenceTable(BY_HAND, { "2048": far }), /\*\*no\*\* \| 2/);
   assert.is(referenceTable(BY_HAND, {}), "");
+});
+
+test("a reference folder: its documents, its prompts, and its figures in our names", async () => {
+  const folder = join(root, "reference");
+  await mkdir(join(folder, "docs"), { recursive: true });
+  const ids = Uint16Array.from({ length: 2 * 2400 }, (_, i) => i);
+  const sample = {
+    form: "magic_number",
+    tokens: 1024,
+    sample: 5,
+    pre: [1, 2, 3],
+    post: [4, 5],
+    ans: [9, 8, 7, 6, 5, 4, 3],
+  };
+  const nll = { "2048": { full: { "0": 2 }, "knorm+s4r64@0.5": { "0": 3 }, "cur@0.5": { "0": 4 } } };
+  const table = (mode: string, cell: string): string =>
+    `## Retrieval, form magic_number, mode ${mode}: text\n\n| variant | 1024 | all lengths |\n|---|---|---|\n` +
+    `| full | 1.00±0.00 (-0.21) | – |\n| snapkv_w64k5@0.5 | ${cell} | – |\n| kvzip@0.5 | 1.00±0.00 (-0.2) | – |\n`;
+  await Promise.all([
+    writeFile(join(folder, "docs/docs.json"), JSON.stringify({ shape: [2, 2400] })),
+    writeFile(join(folder, "docs/docs.u16"), ids),
+    writeFile(join(folder, "docs/retrieval.json"), JSON.stringify({ samples: [sample] })),
+    writeFile(join(folder, "quality_raw.json"), JSON.stringify({ nll })),
+    writeFile(
+      join(folder, "quality.md"),
+      `# Figures\n${table("A", "0.14±0.10 (-1.61)")}\n${table("B", "–")}\n## Other\n`,
+    ),
+  ]);
+  const items = await referenceItems(folder);
+  assert.equal(
+    items.map(({ name, stops }) => [name, stops.map(({ of, end }) => `${of} ${end}`)]),
+    [
+      ["0", ["nll/reference/2048 2048"]],
+      ["1", ["nll/reference/2048 2048"]],
+      ["5", ["recall/reference_magic_number/1024/A 3", "recall/reference_magic_number/1024/B 4"]],
+    ],
+  );
+  assert.equal(items[1]!.stops[0]!.tail.slice(0, 2), [2400 + 2048, 2400 + 2049]);
+  assert.is(items[1]!.stops[0]!.groups[0]!.length, 256);
+  assert.equal(items[2]!.stops[0]!.groups, [[3, 4, 5, 6, 7, 8]]); // after the question and the one that is given
+  const reference = await readReference(folder);
+  assert.equal(reference.nll, { "2048": { full: { "0": 2 }, "key-norm+s4r64@0.5": { "0": 3 } } });
+  assert.equal(reference.recall, {
+    "1024/A": { full: [1, 0], "snapkv@0.5": [0.14, 0.1] },
+    "1024/B": { full: [1, 0] },
+  });
+  const cases = { "recall/reference_magic_number/1024/A": { "q8 snapkv@0.5": { "0": [9, 1, 0], "1": [9, 1, 0] } } };
+  assert.match(referenceRecallTable(cases, reference.recall), /1\.00 ± 0\.00 \| 0\.14 ± 0\.10 \| \*\*no\*\* \| 2 \|$/);
 });
 
 test("plots have a curve for each policy, within their frame", () => {
