@@ -10,6 +10,7 @@ import type { Reference } from "./quality/reference-items.ts";
 import { type QualityResults, readModel, storedModels } from "./quality/store.ts";
 import {
   bestTable,
+  bytesText,
   leastTable,
   missingText,
   overviewTable,
@@ -76,18 +77,26 @@ async function section(results: QualityResults, reference: Reference): Promise<s
   const foundThere = referenceRecallTable(cases, reference.recall);
   return [
     `## ${model}`,
-    ...(best === "" ? [] : [`What keeps most, in 8-bit pages:\n\n${best}`]),
-    ...(least === "" ? [] : [`The least bytes that keep so much:\n\n${least}`]),
+    titled("What keeps most, in 8-bit pages:", best),
+    titled("The least bytes that keep so much:", least),
+    bytesText(cases),
     overviewTable(results),
     ...images,
-    ...(has("recall/", "/A") ? [`### Found, the question unknown (A)\n\n${recallTable(results, "A")}`] : []),
-    ...(has("recall/", "/B") ? [`### Found, the question known (B)\n\n${recallTable(results, "B")}`] : []),
-    ...(has("turns/") ? [`### Turns\n\n${turnsTable(results)}`] : []),
-    ...(compared === "" ? [] : [`### Beside the reference\n\n${REFERENCE}\n\n${compared}`]),
-    ...(foundThere === "" ? [] : [`Values found, in other samples of the same form of prompt:\n\n${foundThere}`]),
+    titled("### Found, the question unknown (A)", has("recall/", "/A") ? recallTable(results, "A") : ""),
+    titled("### Found, the question known (B)", has("recall/", "/B") ? recallTable(results, "B") : ""),
+    titled("### Turns", has("turns/") ? turnsTable(results) : ""),
+    titled(`### Beside the reference\n\n${REFERENCE}`, compared),
+    titled("Values found, in other samples of the same form of prompt:", foundThere),
     missingText(results),
     `Runs:\n\n${runs.map(({ command, date }) => `    ${command}  # ${date}`).join("\n")}`,
-  ].join("\n\n");
+  ]
+    .filter((part) => part !== "")
+    .join("\n\n");
+}
+
+/** Nothing without a table. */
+function titled(title: string, table: string): string {
+  return table === "" ? "" : `${title}\n\n${table}`;
 }
 
 const REFERENCE = `Change of nats a token against one's own full cache, on the same documents: ours, and kvpress 0.5.5's policies

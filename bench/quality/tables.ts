@@ -19,8 +19,19 @@ import type { Reference } from "./reference-items.ts";
 import type { Cases, QualityResults } from "./store.ts";
 import { FULL } from "./variants.ts";
 
+/** What 100% of bytes are. */
+export function bytesText(cases: Cases): string {
+  const rates = caseNames(cases).flatMap(({ of, measure, tokens }) =>
+    measure === "nll" ? Object.values(cases[of]?.[BASE] ?? {}).map(([bytes]) => bytes! / tokens) : [],
+  );
+  if (rates.length === 0) return "";
+  const rate = Math.round(estimate(rates).mean).toLocaleString("en-US");
+  return `100% of bytes are ${rate} for each token of the prompt, in all layers and heads.`;
+}
+
 /** All variants, all measures: what one reads to choose. */
-export function overviewTable({ cases, items }: QualityResults): string {
+export function overviewTable(results: QualityResults): string {
+  const { cases, items } = results;
   const names = caseNames(cases);
   const lengths = unique(names.filter(({ measure }) => measure === "nll").map(({ of }) => of));
   const asked = (measure: string, mode: string): CaseName[] =>
@@ -33,23 +44,63 @@ export function overviewTable({ cases, items }: QualityResults): string {
     ["turns, C", asked("turns", "C")],
   ] as const;
   const present = columns.filter(([, of]) => of.length > 0);
-  const rows = rankedVariants(cases)
-    .filter(({ name }) => Object.values(cases).some((each) => each[BASE] !== undefined && each[name] !== undefined))
-    .map((variant) => [
-      label(variant),
-      percent(bytesShare(cases, variant.name), 0),
-      ...lengths.map((of) => nllCell(cases, of, variant, items[of]!)),
-      ...present.map(([, of]) => share(found(cases, of, variant.name))),
-      keptCell(cases, variant.name),
-    ]);
-  const head = [
-    "pages, policy",
-    "bytes",
-    ...lengths.map((of) => `nats, ${nllLabel(of)}`),
-    ...present.map(([name]) => name),
-    "kept",
-  ];
-  return markdownTable(head, rows);
+  const variants = rankedVariants(cases).filter(({ name }) =>
+    Object.values(cases).some((each) => each[BASE] !== undefined && each[name] !== undefined),
+  );
+  return variantTable(variants, [
+    { title: "bytes", all: 0, cell: ({ name }) => ({ text: percent(bytesShare(cases, name), 0), n: 0 }) },
+    ...lengths.map((of) => ({
+      title: `nats, ${nllLabel(of)}`,
+      all: items[of]!,
+      cell: ({ name }: VariantName) => nllCell(cases, of, name),
+    })),
+    ...present.map(([title, names]) => foundColumn(results, title, names)),
+    { title: "kept", all: 0, cell: ({ name }) => ({ text: keptText(cases, name), n: 0 }) },
+  ]);
+}
+
+interface Cell {
+  readonly text: string;
+  readonly n: number;
+}
+
+interface Column {
+  readonly title: string;
+  /** Items that a cell can be of. */
+  readonly all: number;
+  readonly cell: (variant: VariantName) => Cell | undefined;
+}
+
+/** A variant a row. Where items are missing, a column's title says how many it is of, or each cell where they differ. */
+function variantTable(variants: readonly VariantName[], columns: readonly Column[]): string {
+  const columnCells = columns.map(({ cell }) => variants.map(cell));
+  const partly = (n: number, all: number): string => (n < all ? ` (${n} of ${all})` : "");
+  const alike = columnCells.map((cells) => unique(cells.flatMap((cell) => cell?.n ?? [])).length === 1);
+  const heads = columns.map(({ title, all }, i) => {
+    const n = columnCells[i]!.find((cell) => cell !== undefined)?.n ?? 0;
+    return alike[i] ? title + partly(n, all) : title;
+  });
+  const rows = variants.map((variant, row) => [
+    label(variant),
+    ...columns.map(({ all }, i) => {
+      const cell = columnCells[i]![row];
+      return cell === undefined ? "" : cell.text + (alike[i] ? "" : partly(cell.n, all));
+    }),
+  ]);
+  return markdownTable(["pages, policy", ...heads], rows);
+}
+
+function foundColumn(
+  { cases, items }: QualityResults,
+  title: string,
+  names: readonly CaseName[],
+  turn?: (index: number) => boolean,
+): Column {
+  const cell = ({ name }: VariantName): Cell | undefined => {
+    const value = found(cases, names, name, { turn });
+    return value && { text: share(value), n: value.n };
+  };
+  return { title, all: sum(names.map(({ of }) => items[of]!)), cell };
 }
 
 function nllLabel(of: string): string {
@@ -57,24 +108,19 @@ function nllLabel(of: string): string {
   return source === "reference" ? `${tokens}` : `${tokens} (${source})`;
 }
 
-function keptCell(cases: Cases, name: string): string {
+function keptText(cases: Cases, name: string): string {
   const value = kept(cases, name);
   return value === undefined ? "" : percent(value, 0);
 }
 
-/** The change of nats in per cent of the full cache's, and of how many documents where some are missing. */
-function nllCell(cases: Cases, of: string, { name }: VariantName, all: number): string {
+/** Nats of the base, of others the change in per cent. */
+function nllCell(cases: Cases, of: string, name: string): Cell | undefined {
   if (name === BASE) {
     const full = nllOfCase(cases, of, BASE);
-    return full === undefined ? "" : `${full.mean.toFixed(3)}${partly(full.n, all)}`;
+    return full && { text: full.mean.toFixed(3), n: full.n };
   }
   const change = nllPercent(cases, of, name);
-  if (change === undefined) return "";
-  return `${signed(change.mean, 2)}%${spread(change.error, 2)}${partly(change.n, all)}`;
-}
-
-function partly(n: number, all: number): string {
-  return n < all ? ` (${n} of ${all})` : "";
+  return change && { text: `${signed(change.mean, 2)}%${spread(change.error, 2)}`, n: change.n };
 }
 
 /** At each ratio, the best first: by what is kept, else by nats. */
@@ -92,12 +138,16 @@ function rankedVariants(cases: Cases): VariantName[] {
 
 /** What is found, a kind a column. */
 export function recallTable(results: QualityResults, mode: string): string {
-  const { cases } = results;
-  const names = caseNames(cases).filter((each) => each.measure === "recall" && each.mode === mode);
-  const columns = unique(names.map(columnOf)).map(
-    (title) => [title, names.filter((each) => columnOf(each) === title)] as const,
-  );
-  return foundTable(results, columns);
+  const names = caseNames(results.cases).filter((each) => each.measure === "recall" && each.mode === mode);
+  const titles = unique(names.map(columnOf));
+  const ofTitle = (title: string): CaseName[] => names.filter((each) => columnOf(each) === title);
+  const columns = titles.map((title) => foundColumn(results, title, ofTitle(title)));
+  return variantTable(askedVariants(results.cases, names), columns);
+}
+
+/** Variants that have any of the cases. */
+function askedVariants(cases: Cases, names: readonly CaseName[]): VariantName[] {
+  return rankedVariants(cases).filter(({ name }) => names.some(({ of }) => cases[of]?.[name] !== undefined));
 }
 
 /** Kinds of models/eval over all lengths; the reference's prompts by length. */
@@ -107,33 +157,16 @@ function columnOf({ kind, tokens }: CaseName): string {
 
 /** The first question, and the ones that follow. */
 export function turnsTable(results: QualityResults): string {
-  const { cases } = results;
-  const names = caseNames(cases).filter(({ measure }) => measure === "turns");
+  const names = caseNames(results.cases).filter(({ measure }) => measure === "turns");
   const groups = unique(names.map(({ kind, mode }) => `${kind}, ${mode}`));
   const columns = groups.flatMap((group) => {
     const own = names.filter(({ kind, mode }) => `${kind}, ${mode}` === group);
     return [
-      [`${group}: first`, own, (turn: number) => turn === 0],
-      ["later", own, (turn: number) => turn > 0],
-    ] as const;
+      foundColumn(results, `${group}: first`, own, (turn) => turn === 0),
+      foundColumn(results, "later", own, (turn) => turn > 0),
+    ];
   });
-  return foundTable(results, columns);
-}
-
-type Column = readonly [title: string, names: readonly CaseName[], turn?: (index: number) => boolean];
-
-function foundTable({ cases, items }: QualityResults, columns: readonly Column[]): string {
-  const all = columns.flatMap(([, names]) => names);
-  const rows = rankedVariants(cases)
-    .filter(({ name }) => all.some(({ of }) => cases[of]?.[name] !== undefined))
-    .map((variant) => [
-      label(variant),
-      ...columns.map(([, names, turn]) => {
-        const value = found(cases, names, variant.name, { turn });
-        return value === undefined ? "" : share(value) + partly(value.n, sum(names.map(({ of }) => items[of]!)));
-      }),
-    ]);
-  return markdownTable(["pages, policy", ...columns.map(([title]) => title)], rows);
+  return variantTable(askedVariants(results.cases, names), columns);
 }
 
 /** At each ratio, the policy that keeps most. */

@@ -20,6 +20,7 @@ import {
   leastTable,
   missingText,
   overviewTable,
+  recallTable,
   referenceRecallTable,
   referenceTable,
 } from "../../bench/quality/tables.ts";
@@ -309,7 +310,10 @@ test("figures by hand", () => {
     cases: BY_HAND,
   };
   const overview = overviewTable(results);
+  assert.match(overview, /nats, 2048 \| found, A \|/);
+  assert.match(overview, /q8, all \| 100% \| 4\.667 \(3 of 16\) \| 1\.00 ± 0\.00 \| 100%/);
   assert.match(overview, /q8, snapkv 0\.5 \| 50% \| \+8\.00% ± 4\.00 \(2 of 16\) \| 0\.50 ± 0\.50 \| 41%/);
+  assert.match(recallTable({ ...results, items: { "recall/passkey/1024/A": 5 } }, "A"), /passkey \(2 of 5\) \|/);
 
   assert.is(missingText(results), "Not measured, or in part: nll/reference/2048 (3 of 16).");
   assert.match(leastTable(BY_HAND), /\| 50% \| q8, all \| 100% \| 100% \|$/);
