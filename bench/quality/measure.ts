@@ -70,7 +70,8 @@ function endPrompt(
 ): void {
   const { engine } = model;
   const end = position + question.length;
-  engine.runtime.exports.observeRows(session, Math.max(position, end - observedRows(engine)));
+  const window = policy?.values.get("window") ?? observedRows(engine);
+  engine.runtime.exports.observeRows(session, Math.max(position, end - window));
   feed(model, session, position, question);
   const share = "share" in rule!.keep ? rule!.keep.share : 1;
   evictPrompt(engine, session, { ...rule!, keep: { slots: Math.round(share * first) } }, policy);

@@ -26,10 +26,7 @@ export class Prefix {
     const from = Math.max(0, end - observedRows(engine));
     if (from < this.#length) throw new Error(`the prompt's end ${end} lies before ${this.#length} computed tokens`);
     this.#length = feed(this.#model, this.#session, this.#length, this.#ids.slice(this.#length, from));
-    const session = engine.forkSession(this.#session);
-    engine.runtime.exports.observeRows(session, from);
-    feed(this.#model, session, from, this.#ids.slice(from, end));
-    return new PromptEnd(this.#model, session, from, end);
+    return new PromptEnd(this.#model, engine.forkSession(this.#session), from, this.#ids.slice(from, end));
   }
 
   close(): void {
@@ -38,29 +35,57 @@ export class Prefix {
 }
 
 export class PromptEnd {
-  readonly length: number;
   readonly #model: Model;
-  readonly #session: number;
+  /** Holds what comes before the last rows, which are computed again where a policy wants to see fewer of them. */
+  readonly #before: number;
   readonly #from: number;
+  readonly #rows: readonly number[];
+  #session: number;
+  /** How many of the rows are observed. */
+  #observed: number;
 
-  constructor(model: Model, session: number, from: number, length: number) {
+  constructor(model: Model, before: number, from: number, rows: readonly number[]) {
     this.#model = model;
-    this.#session = session;
+    this.#before = before;
     this.#from = from;
-    this.length = length;
+    this.#rows = rows;
+    this.#observed = rows.length;
+    this.#session = this.#observe();
   }
 
   /** A session that has kept of the prompt what the variant keeps; to be closed by the caller. */
   fork({ rule, policy }: Variant): number {
     const { engine } = this.#model;
+    const { exports } = engine.runtime;
+    // There is one place for observed rows; TOVA, which has no window, looks at the newest of them.
+    const wanted = Math.min(this.#rows.length, policy?.values.get("window") ?? this.#observed);
+    if (wanted !== this.#observed) {
+      exports.sessionClose(this.#session);
+      this.#observed = wanted;
+      this.#session = this.#observe();
+    }
     const session = engine.forkSession(this.#session);
-    engine.runtime.exports.observeRows(session, this.#from);
+    exports.observeRows(session, this.#firstObserved);
     if (rule !== undefined) evictPrompt(engine, session, rule, policy);
     return session;
   }
 
   close(): void {
-    this.#model.engine.runtime.exports.sessionClose(this.#session);
+    const { exports } = this.#model.engine.runtime;
+    exports.sessionClose(this.#session);
+    exports.sessionClose(this.#before);
+  }
+
+  get #firstObserved(): number {
+    return this.#from + this.#rows.length - this.#observed;
+  }
+
+  #observe(): number {
+    const { engine } = this.#model;
+    const session = engine.forkSession(this.#before);
+    engine.runtime.exports.observeRows(session, this.#firstObserved);
+    feed(this.#model, session, this.#from, this.#rows);
+    return session;
   }
 }
 

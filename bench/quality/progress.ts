@@ -14,7 +14,7 @@ export function prefillCost(item: Item): number {
 }
 
 export function stopCost({ end, tail }: Stop): number {
-  return cost(tail.length, end) + end / 64; // and scores of all slots
+  return cost(tail.length, end) + end / 32; // and scores of all slots
 }
 
 export class Progress {

@@ -115,12 +115,16 @@ test("a value with one wrong digit is not found", async () => {
 });
 
 test("nats of a cut prompt are those of perplexity, and less stays in fewer bytes", async () => {
-  const { cases } = await run({ items: ITEMS.slice(0, 1), variants: variantsOf(["streaming", "snapkv"], [0.5, 0.75]) });
+  const { cases } = await run({
+    items: ITEMS.slice(0, 1),
+    variants: variantsOf(["streaming", "snapkv:window=32", "snapkv"], [0.5, 0.75]),
+  });
   const figures = cases[NLL]!;
   for (const [name, policy, keep] of [
     ["full", "snapkv", {}],
     ["streaming@0.75", "streaming", { keep: { ratio: 0.75 } }],
     ["snapkv@0.5", "snapkv", { keep: { ratio: 0.5 } }],
+    ["snapkv:window=32@0.5", "snapkv:window=32", { keep: { ratio: 0.5 } }],
   ] as const) {
     await using other = await open({ contextLength: 256, policy });
     // The first of them is the row before the cut.
