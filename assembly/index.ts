@@ -19,6 +19,7 @@ export {
   slotWrite,
 } from "./cache/image";
 export { evictedLog, evictedPages, sessionEvict, sessionPin, sessionUnpin } from "./cache/evict";
+export { collectQueries } from "./cache/query-statistics";
 export { sessionMark, sessionTruncate } from "./cache/journal";
 export {
   sessionClose,
@@ -57,6 +58,7 @@ export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
 export { headKeys, layerAngles, queriesAddress, rowAttention } from "./policy/calibrate";
 export { observeRows } from "./policy/observe";
 export { observedSumsAddress } from "./policy/observed-sums";
+export { filtersAddress } from "./policy/q-filter";
 export { observeSpan } from "./policy/repeat-attention";
 export {
   headSlots,

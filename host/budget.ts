@@ -10,7 +10,7 @@ import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import { formatScratch, queryBytes, wideHeadsOf } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
-import type { PolicySpec } from "./policy.ts";
+import { type PolicySpec, policyScratch, statisticsBytes } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -162,12 +162,13 @@ export function planMemory(
   );
   const own = nHeads * ownBytes(cache, config);
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
+  const statistics = statisticsBytes(cache.policy, config);
   const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 2) * nHeads * 16;
   const parts = {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
     session: regionBytes(
-      Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal + evictor,
+      Math.ceil((RECORD.session + nHeads * RECORD.head + tables * 4) / 16) * 16 + own + journal + evictor + statistics,
     ),
     own,
     journal,
@@ -253,26 +254,28 @@ export function sketchColumns(policy: PolicySpec | undefined, keyDim: number): n
   return Math.min(policy?.values.get("sketch") ?? 0, keyDim);
 }
 
-/** Scores, kept slots, a head's keys and weights, budgets, parameters, a sketch of keys, sums over all rows, observed queries. */
-function policyRegions({ nLayers, nHeads, nKvHeads, keyDim, valueDim }: ModelConfig, sizes: RunSizes): number[] {
+/**
+ * Scores, kept slots, a head's keys and weights, budgets, parameters; scratch, filters, a sketch of keys, sums over all rows,
+ * observed queries.
+ */
+function policyRegions(config: ModelConfig, sizes: RunSizes): number[] {
+  const { nLayers, nHeads, nKvHeads, keyDim, valueDim } = config;
   const { policy } = sizes.cache;
   if (policy === undefined) return [];
   const slots = sizes.contextLength + Size.PAGE_SLOTS;
+  const filters = policy.needsFilters ? nLayers * nKvHeads * keyDim * 4 : 0;
   const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
   const sketch = sketchColumns(policy, keyDim);
+  const sketched = sketch > 0 ? sketch * keyDim * 4 + sketch * sketch * 8 + keyDim * 12 + 16 : 0;
   const sums = policy.observed === Observed.NOTHING ? 0 : slots * nLayers * nKvHeads * 4;
   return [
-    ...[
-      slots * nKvHeads * 4,
-      slots * nKvHeads,
-      slots * Math.max(keyDim, valueDim) * 4,
-      slots * 4,
-      nLayers * nKvHeads * 4,
-      32,
-    ],
-    ...(sketch > 0 ? [sketch * keyDim * 4 + sketch * sketch * 8 + keyDim * 12 + 16] : []),
-    ...(sums > 0 ? [sums] : []),
-    ...(observed > 0 ? [observed] : []),
+    slots * nKvHeads * 4,
+    slots * nKvHeads,
+    slots * Math.max(keyDim, valueDim) * 4,
+    slots * 4,
+    nLayers * nKvHeads * 4,
+    32,
+    ...[policyScratch(policy, config), filters, sketched, sums, observed].filter((bytes) => bytes > 0),
   ];
 }
 

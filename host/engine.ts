@@ -10,6 +10,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { policyScratch } from "./policy.ts";
 import type { Wording } from "./repeat.ts";
 import type { Runtime } from "./runtime.ts";
 import type { WeightRegion } from "./weights.ts";
@@ -98,6 +99,9 @@ export class Engine {
       [Config.KV_FLAT, sizes.cache.flat / 1000],
       [Config.SLOT_POSITIONS, sizes.cache.policy === undefined ? 0 : 1],
       [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
+      [Config.POLICY_SCRATCH, sizes.cache.policy === undefined ? 0 : policyScratch(sizes.cache.policy, config)],
+      [Config.QUERY_STATISTICS, sizes.cache.policy?.queryStatistics ?? 0],
+      [Config.FILTERS, sizes.cache.policy?.needsFilters ? 1 : 0],
       [Config.OBSERVED_SUMS, sizes.cache.policy?.observed ?? 0],
       [Config.OBSERVED_CHUNK, sizes.cache.policy?.values.get("chunk") ?? 0],
       [Config.OBSERVED_SINKS, sizes.cache.policy?.values.get("sinks") ?? 0],

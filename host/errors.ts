@@ -64,7 +64,9 @@ export type ThimbleErrorCode =
   | "capsule_mismatch"
   /** The capsule needs a key, has none though one was given, or was made with another one. */
   | "capsule_key"
-  /** A calibration is of another model, or of another kind than the policy needs; `subject` says which. */
+  /** A file of filters or of head scores is none, or it was cut or changed. */
+  | "calibration_malformed"
+  /** It was made with another model, other activations, or for another policy. */
   | "calibration_mismatch"
   /** The engine broke an invariant; a defect in Thimble. */
   | "internal";

@@ -7,7 +7,6 @@ import type {
   Config,
   Form,
   LayerField,
-  Policy,
   RopeField,
   Slot,
   Status,
@@ -65,10 +64,14 @@ export interface EngineExports {
   observeSpan(sinks: number, low: number, high: number, isFirst: boolean): void;
   /** f32 of every slot that a head can have, what all rows have added up; 0 where the policy does not ask for it. */
   observedSumsAddress(head: number): number;
+  /** f32 [layers][nKvHeads][keyDim]; 0: no policy takes them. */
+  filtersAddress(): number;
+  /** A session's queries count from position `from` on, and those before do not any more; 2^32 - 1: none. */
+  collectQueries(session: number, from: number): void;
   /** Free pages that `promptEvict` needs. */
   promptPages(session: number): number;
-  /** Evicts down to the budgets; `safe` above 1: each head its own. */
-  promptEvict(session: number, policy: Policy, sinks: number, window: number, safe: number): Status;
+  /** Evicts down to the budgets by `scoring`, a policy and perhaps CRITICAL; `safe` above 1: each head its own. */
+  promptEvict(session: number, scoring: number, sinks: number, window: number, safe: number): Status;
   /** For calibrations: see policy/calibrate.ts. */
   queriesAddress(layer: number, row: number): number;
   headKeys(session: number, head: number): number;

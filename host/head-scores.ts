@@ -49,7 +49,7 @@ const KINDS: Partial<Record<PolicyName, HeadScoreKind>> = { "duo-attention": "du
 /**
  * The scores of all heads in a row, if they are of this model and kind, and the policy the model is loaded with asks for them.
  * @param given a `HeadScores` object or its JSON
- * @throws ThimbleError malformed_file, calibration_mismatch, invalid_option
+ * @throws ThimbleError calibration_malformed, calibration_mismatch, invalid_option
  */
 export async function checkHeadScores(given: unknown, model: CalibratedModel): Promise<number[] | undefined> {
   const { sizes, config } = model.engine;
@@ -80,7 +80,7 @@ function mismatch(name: string, message: string): ThimbleError {
   return new ThimbleError("calibration_mismatch", message, { name });
 }
 
-/** @throws ThimbleError malformed_file */
+/** @throws ThimbleError calibration_malformed */
 export function parseHeadScores(given: unknown): HeadScores {
   let value = given;
   if (typeof given === "string") {
@@ -106,5 +106,8 @@ export function parseHeadScores(given: unknown): HeadScores {
 }
 
 function malformed(reason: string, cause?: unknown): ThimbleError {
-  return new ThimbleError("malformed_file", `the head scores cannot be used: ${reason}`, { name: "headScores", cause });
+  return new ThimbleError("calibration_malformed", `the head scores cannot be used: ${reason}`, {
+    name: "headScores",
+    cause,
+  });
 }

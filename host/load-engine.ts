@@ -6,6 +6,7 @@
 import { type Architecture, describeModel } from "./architecture.ts";
 import { checkProportion, type MemoryPlan, planMemory, stagingBytes } from "./budget.ts";
 import { Engine } from "./engine.ts";
+import { checkFilters, setFilters } from "./filters.ts";
 import type { HeadScores } from "./head-scores.ts";
 import type { GgufHeader } from "./header.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
@@ -26,6 +27,8 @@ export interface LoadOptions extends PlanOptions {
   readonly headScores?: HeadScores | string;
   /** Build of the WebAssembly module; "auto" takes the fastest that runs here. All give the same bits. */
   readonly variant?: VariantChoice;
+  /** What the policy q-filter scores by, as `thimble calibrate` writes it for a model (docs/kv-cache.md). */
+  readonly filters?: Uint8Array;
   /** Aborts loading; `loadModel` then throws the signal's reason. */
   readonly signal?: AbortSignal;
   /** Called after every piece of the file, bytes of tensor data so far and in all. */
@@ -48,7 +51,8 @@ export interface LoadedEngine {
 /**
  * Makes an engine and streams the weights into it; the source stays open.
  * @throws ThimbleError with the codes of `describeModel` and `loadWeights`; unsupported_type, invalid_option,
- * unsupported_runtime, out_of_memory, over_budget before any weight is read; the signal's reason when aborted
+ * unsupported_runtime, out_of_memory, over_budget, calibration_malformed before any weight is read; calibration_mismatch; the
+ * signal's reason when aborted
  */
 export async function loadEngine(
   platform: Platform,
@@ -78,6 +82,7 @@ export async function loadDescribed(
   const variant = checkChoice("variant", options.variant ?? "auto", ["auto", "simd", "relaxed"]);
   const { sizes: wanted, activations, limit } = resolveOptions(header, architecture, options);
   checkProportion(header, architecture, activations, wanted);
+  const filters = await checkFilters(options.filters, wanted.cache.policy, architecture.config);
   const start = platform.now();
   const { threads } = wanted;
   const asked = planMemory(header, architecture, activations, wanted);
@@ -90,6 +95,7 @@ export async function loadDescribed(
   const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress }, regions };
   await loadWeights(loading, architecture);
   engine.weights = regions;
+  if (filters !== undefined) await setFilters({ engine, header, activations }, filters);
   await engine.startThreads();
   const weightsMs = platform.now() - start;
   return { platform, architecture, engine, plan, activations, budget: limit?.budget, weightsMs };

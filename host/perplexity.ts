@@ -6,7 +6,7 @@ import { ThimbleError } from "./errors.ts";
 import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
-import { endPrompt, observedRows, observesAll, promptRule } from "./prompt-end.ts";
+import { beginPrompt, endPrompt, observedRows, observesAll, promptRule } from "./prompt-end.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
@@ -69,6 +69,7 @@ export async function perplexity(
     const prompt = promptRule(engine, options);
     if (prompt !== undefined && observesAll(engine)) endObservation = await engine.observe();
     if (prompt !== undefined) engine.runtime.exports.observeRows(session, Math.max(0, from - observedRows(engine)));
+    beginPrompt(engine, session, 0, prompt === undefined);
     const prompted = prompt === undefined ? 0 : from;
     for (let at = 0, end = 0; at < ids.length - 1; at = end) {
       options.signal?.throwIfAborted();

@@ -12,9 +12,26 @@ import { ThimbleError } from "./errors.ts";
  */
 export type Dealing = "uniform" | "pyramid" | "adaptive" | "heads" | "overall";
 
+interface HeadDims {
+  readonly keyDim: number;
+  readonly valueDim: number;
+}
+
+interface QueryHeads {
+  readonly nLayers: number;
+  readonly nHeads: number;
+  readonly keyDim: number;
+}
+
 interface PolicyEntry {
   readonly policy: Policy;
   readonly dealing: Dealing;
+  /** What it needs of a prompt's queries before RoPE: sums, or products too (assembly/cache/query-statistics.ts). */
+  readonly countsQueries?: boolean;
+  /** It takes filters that were computed beforehand (host/filters.ts). */
+  readonly needsFilters?: boolean;
+  /** A second stage chooses by what slots can change (assembly/policy/criticalkv.ts); `first` and `epsilon` are its. */
+  readonly isCritical?: boolean;
   /** Name, default, least and most of each parameter; the first ones go to the engine in this order. */
   readonly parameters: readonly (readonly [name: string, usual: number, least: number, most: number])[];
   /** How many of them the engine takes. */
@@ -29,6 +46,19 @@ const WINDOW = ["window", 64, 1, 1024] as const;
 const KERNEL = ["kernel", 5, 1, 63] as const;
 const SKETCH = ["sketch", 48, 1, 1024] as const;
 const CHUNK = ["chunk", 256, 16, 1024] as const;
+const SAFEGUARD = ["safeguard", 0.2, 0, 1] as const;
+const EXPECTED = [
+  ["sinks", 4, 0, 65_536],
+  ["future", 512, 1, 65_536],
+  ["covariance", 1, 0, 1],
+] as const;
+/** Parameters that are 0 or 1. */
+const SWITCHES: readonly string[] = ["covariance", "vnorm"];
+const VNORM = ["vnorm", 1, 0, 1] as const;
+const CRITICAL = [
+  ["first", 0.5, 0, 1],
+  ["epsilon", 1e-4, 0, 1],
+] as const;
 
 const KVZIP = {
   policy: Policy.KVZIP,
@@ -76,8 +106,55 @@ const POLICIES = {
   adakv: {
     policy: Policy.SNAPKV,
     dealing: "adaptive",
-    parameters: [KERNEL, WINDOW, ["safeguard", 0.2, 0, 1]],
+    parameters: [KERNEL, WINDOW, SAFEGUARD],
     taken: 1,
+  },
+  criticalkv: {
+    policy: Policy.SNAPKV,
+    dealing: "uniform",
+    isCritical: true,
+    parameters: [KERNEL, WINDOW, ...CRITICAL],
+    taken: 1,
+  },
+  criticaladakv: {
+    policy: Policy.SNAPKV,
+    dealing: "adaptive",
+    isCritical: true,
+    parameters: [KERNEL, WINDOW, SAFEGUARD, ...CRITICAL],
+    taken: 1,
+  },
+  "expected-attention": {
+    policy: Policy.EXPECTED,
+    dealing: "uniform",
+    countsQueries: true,
+    parameters: [...EXPECTED, VNORM, ["epsilon", 0, 0, 1]],
+    taken: 5,
+  },
+  "adakv-expected": {
+    policy: Policy.EXPECTED,
+    dealing: "adaptive",
+    countsQueries: true,
+    parameters: [...EXPECTED, VNORM, ["epsilon", 0.01, 0, 1], SAFEGUARD],
+    taken: 5,
+  },
+  "criticalkv-expected": {
+    policy: Policy.EXPECTED,
+    dealing: "uniform",
+    countsQueries: true,
+    isCritical: true,
+    parameters: [...EXPECTED, ...CRITICAL],
+    taken: 3,
+  },
+  "q-filter": { policy: Policy.Q_FILTER, dealing: "uniform", needsFilters: true, parameters: [], taken: 0 },
+  simlayerkv: {
+    policy: Policy.SIMLAYER,
+    dealing: "uniform",
+    parameters: [
+      ["threshold", 0.9, 0, 1],
+      ["window", 1, 1, 1024],
+      ["sinks", 4, 0, 65_536],
+    ],
+    taken: 2,
   },
   finch: { policy: Policy.FINCH, dealing: "uniform", parameters: [WINDOW], taken: 0 },
   chunkkv: {
@@ -142,7 +219,8 @@ export const POLICY_NAMES = Object.keys(POLICIES) as readonly PolicyName[];
 
 export interface PolicySpec {
   readonly name: PolicyName;
-  readonly policy: Policy;
+  /** As the engine counts them, with CRITICAL where there is a second stage. */
+  readonly policy: number;
   readonly dealing: Dealing;
   readonly values: ReadonlyMap<string, number>;
   /** What the engine takes, in its order. */
@@ -151,7 +229,15 @@ export interface PolicySpec {
   readonly observeRows: number;
   /** What is added up over all rows of a prompt. */
   readonly observed: Observed;
+  /** What sessions keep of a prompt's queries: 0 nothing, 1 sums, 2 products too. */
+  readonly queryStatistics: number;
+  readonly needsFilters: boolean;
+  /** First positions that it never lets go. */
+  readonly sinks: number;
 }
+
+/** Policies whose parameter `sinks` is what stays in any case; others count with it. */
+const PROTECTING: readonly Policy[] = [Policy.STREAMING, Policy.EXPECTED, Policy.SIMLAYER];
 
 /** "snapkv" or "snapkv:window=32,kernel=7". @throws ThimbleError invalid_option */
 export function parsePolicy(text: unknown): PolicySpec {
@@ -168,7 +254,7 @@ export function parsePolicy(text: unknown): PolicySpec {
     if (found === undefined) throw refuse(`${name} takes no ${JSON.stringify(piece)}; its parameters are ${known}`);
     const [, usual, least, most] = found;
     const value = Number(number);
-    const isWhole = Number.isInteger(usual) && most > 1;
+    const isWhole = Number.isInteger(usual) && (most > 1 || SWITCHES.includes(key));
     if (number.trim() === "" || !(value >= least && value <= most) || (isWhole && !Number.isInteger(value))) {
       throw refuse(
         `${key} of ${name} is ${number}; it must be ${isWhole ? "an integer" : "a number"} from ${least} to ${most}`,
@@ -177,11 +263,34 @@ export function parsePolicy(text: unknown): PolicySpec {
     values.set(key, value);
   }
   const first = entry.parameters.slice(0, entry.taken).map(([parameter]) => values.get(parameter)!);
-  const taken = entry.take?.(values) ?? first;
+  const taken = [...(entry.take?.(values) ?? first)];
+  if (entry.isCritical) {
+    taken.length = 8;
+    taken.fill(0, entry.taken).splice(6, 2, values.get("first")!, values.get("epsilon")!);
+  }
+  const policy = entry.policy | (entry.isCritical ? Policy.CRITICAL : 0);
   const chunkRows = entry.observed === Observed.CHUNKS ? values.get("chunk")! + (values.get("recent") ?? 0) : 0;
   const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : chunkRows);
-  const { policy, dealing, observed = Observed.NOTHING } = entry;
-  return { name: name as PolicyName, policy, dealing, values, taken, observeRows, observed };
+  const queryStatistics = entry.countsQueries ? 1 + values.get("covariance")! : 0;
+  const sinks = PROTECTING.includes(entry.policy) ? values.get("sinks")! : 0;
+  const { dealing, needsFilters = false, observed = Observed.NOTHING } = entry;
+  const needs = { observeRows, observed, queryStatistics, needsFilters, sinks };
+  return { name: name as PolicyName, policy, dealing, values, taken, ...needs };
+}
+
+/** Bytes that the policy's own steps work in, as their files in assembly/policy draw them. */
+export function policyScratch({ policy, queryStatistics }: PolicySpec, { keyDim, valueDim }: HeadDims): number {
+  const critical = policy & Policy.CRITICAL ? 64 + 128 + valueDim * 32 + (valueDim + 64) * 4 : 0;
+  const expected = queryStatistics > 0 ? 16 + keyDim * 20 + (queryStatistics > 1 ? keyDim * keyDim * 4 : 0) : 0;
+  return Math.max(critical, expected);
+}
+
+/** Bytes of a session's sums over queries, as assembly/cache/query-statistics.ts draws them. */
+export function statisticsBytes(policy: PolicySpec | undefined, { nLayers, nHeads, keyDim }: QueryHeads): number {
+  const { queryStatistics = 0 } = policy ?? {};
+  if (queryStatistics === 0) return 0;
+  const products = queryStatistics > 1 ? (keyDim * (keyDim + 2)) / 2 : 0;
+  return 16 + nLayers * nHeads * (keyDim + products) * 8;
 }
 
 function refuse(message: string): ThimbleError {

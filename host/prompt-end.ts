@@ -41,6 +41,11 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
   const [kind, ...more] = Object.keys(keep) as (keyof Keep)[];
   const value = kind === undefined ? undefined : keep[kind];
   if (more.length > 0 || value === undefined) throw wrongKeep("keep is one of { ratio }, { slots } and { bytes }");
+  if (kind === "bytes" && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
+    throw wrongKeep(
+      "keep.bytes holds for all layers, simlayerkv decides for lazy layers only; say keep.slots or keep.ratio",
+    );
+  }
   if (kind === "ratio") {
     if (typeof value !== "number" || !(value >= 0 && value < 1)) {
       throw wrongKeep(`keep.ratio is ${String(value)}; it is the share that goes: a number from 0 on, below 1`);
@@ -123,6 +128,20 @@ function shareOf({ keep }: PromptRule, held: readonly Uint32Array[]): number {
   return "share" in keep ? keep.share : Math.min(1, keep.slots / Math.max(...held.map(({ length }) => length)));
 }
 
+/** Says that no query counts. */
+const NEVER = 2 ** 32 - 1;
+
+/**
+ * A prompt begins, whose rows from position `from` on are still to be computed: where the policy expects more queries of
+ * their kind they are counted until it ends (`evictPrompt`), and `true` says that the prompt is to be computed in one go.
+ */
+export function beginPrompt({ runtime, sizes }: Engine, session: number, from: number, keepsAll = false): boolean {
+  const { policy } = sizes.cache;
+  if (policy === undefined || policy.queryStatistics === 0) return false;
+  runtime.exports.collectQueries(session, keepsAll ? NEVER : Math.max(from, policy.sinks));
+  return !keepsAll;
+}
+
 /** Positions that each KV head holds, over all layers. */
 export function heldPositions({ runtime }: Engine, session: number): Uint32Array[] {
   const { exports } = runtime;
@@ -150,7 +169,10 @@ export function evictPrompt(
   const held = heldPositions(engine, session);
   const n = Math.max(...held.map(({ length }) => length));
   const share = shareOf(rule, held);
-  if (share >= 1) return [];
+  if (share >= 1) {
+    exports.collectQueries(session, NEVER);
+    return [];
+  }
   const taken = [...policy.taken];
   if (policy.name === "compactor" && taken[2] === 0) taken[2] = 1 - share;
   if (policy.policy === Policy.KVZIP) taken.push(recent);
@@ -159,7 +181,7 @@ export function evictPrompt(
   engine.reservePages(exports.promptPages(session));
   runtime.words(exports.policyBudgetsAddress(), budgets.length).set(budgets);
   runtime.floats(exports.policyParametersAddress(), 8).set(taken);
-  const sinks = Math.max(rule.sinks, policy.policy === Policy.STREAMING ? policy.values.get("sinks")! : 0);
+  const sinks = Math.max(rule.sinks, policy.sinks);
   const safe =
     policy.dealing === "adaptive" ? (policy.values.get("safeguard") ?? 0) : policy.dealing === "overall" ? 0 : OWN;
   const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);
@@ -169,6 +191,7 @@ export function evictPrompt(
     });
   }
   runtime.check(status, "eviction at the end of a prompt");
+  exports.collectQueries(session, NEVER);
   return spansOf(held, heldPositions(engine, session), pageSizes(sizes.cache, config).aged / Size.PAGE_SLOTS);
 }
 

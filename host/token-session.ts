@@ -14,7 +14,15 @@ import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
-import { endPrompt, heldPositions, observedRows, observesAll, type PromptRule, promptRule } from "./prompt-end.ts";
+import {
+  beginPrompt,
+  endPrompt,
+  heldPositions,
+  observedRows,
+  observesAll,
+  type PromptRule,
+  promptRule,
+} from "./prompt-end.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
@@ -267,6 +275,8 @@ export class TokenSession {
         start = this.#host.now();
       }
       const observedFrom = Math.max(reused, given.length - observed);
+      const keepsAll = this.#promptRule === undefined || completionIds.length > 0;
+      const isCounted = beginPrompt(this.#engine, this.#address, reused, keepsAll);
       for (let at = reused; at < given.length; at += maxRows) {
         // The queries of the last rows are kept for one session: nobody else may compute from here to the prompt's end, or,
         // where all rows are observed, begin a prompt that is.
@@ -282,7 +292,7 @@ export class TokenSession {
         if (!isObserved || isWhole || isLast) await this.#host.pause();
         this.#check(options.signal);
         prefillMs = this.#host.now() - start;
-        if (!isLast && !isObserved && isOver()) return pause();
+        if (!isLast && !isObserved && !isCounted && isOver()) return pause();
       }
       while (sampled !== undefined) {
         if (vocabulary.eosIds.includes(sampled.id)) {
@@ -338,11 +348,12 @@ export class TokenSession {
 
   /**
    * Goes on from another session's pages where that has computed more of `ids`; there may be no memory for it. No more than
-   * it would have come to itself without forgetting, and of a prompt whose last queries choose what stays, none of these: it
-   * gives the tokens it would give alone.
+   * it would have come to itself without forgetting, and of a prompt whose queries choose what stays, none of these: it gives
+   * the tokens it would give alone.
    */
   #borrow(ids: readonly number[], { overflow, maxPages }: EvictionRule): void {
-    if (this.#promptRule !== undefined && this.#cached.length > 0) return;
+    const countsQueries = (this.#engine.sizes.cache.policy?.queryStatistics ?? 0) > 0;
+    if (this.#promptRule !== undefined && (countsQueries || this.#cached.length > 0)) return;
     const own = commonPrefix(this.#cached, ids);
     const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
     const most = Math.min(

@@ -8,6 +8,7 @@ import { headOf, ownBytes, pooledPages } from "./heads";
 import { empty, journalBytes, NO_MARK } from "./journal";
 import { setForms } from "./page";
 import { pageShare } from "./pool";
+import { copyStatistics, openStatistics, statisticsBytes } from "./query-statistics";
 import { mostClosed, mostPages } from "./window";
 
 /** Positions of a session that evicts end here: angles are exact up to 2^20 and as good as f32 up to this. */
@@ -30,7 +31,7 @@ function ownOffset(e: Engine): u64 {
 }
 
 function sessionBytes(e: Engine): u64 {
-  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e) + evictorBytes(e);
+  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e) + evictorBytes(e) + statisticsBytes(e);
 }
 
 /** A fresh session of the model's context length; 0 when memory is out. */
@@ -55,6 +56,7 @@ export function sessionOpen(): usize {
   session.nPins = 0;
   session.log = session.pins + (MAX_PINS << 3);
   session.nLogged = 0;
+  openStatistics(e, session);
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
     for (let h: u32 = 0; h < layer.nKvHeads; ++h) {
@@ -84,7 +86,8 @@ export function sessionClose(address: usize): void {
   const e = engine();
   const session = changetype<Session>(address);
   empty(e, session);
-  memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>(journalBytes(e) + evictorBytes(e)));
+  const behind = journalBytes(e) + evictorBytes(e) + statisticsBytes(e);
+  memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>behind);
   session.nextFree = e.freeSessions;
   e.freeSessions = address;
 }
@@ -103,6 +106,7 @@ export function sessionFork(address: usize): usize {
   to.windowPages = from.windowPages;
   to.nPins = from.nPins;
   memory.copy(to.pins, from.pins, from.nPins << 3);
+  copyStatistics(e, to, from);
   memory.copy(headOf(to, 0).open, headOf(from, 0).open, e.nHeadViews * ownBytes(e));
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const a = headOf(from, i);

@@ -5,7 +5,7 @@
  *   arena:  | Engine | layers, matrices, RoPE tables | run state (staging while loading) | weights | sessions and page slabs ... |
  *
  * A session region:  | Session | HeadView x nHeadViews | page addresses, u32, as many as each head can hold |
- *   | of each head: open page, sinks, recent pages | journal: HeadViews and pages of the last mark |
+ *   | of each head: open page, sinks, recent pages | journal: HeadViews and pages of the last mark | pins, log | query statistics |
  */
 
 /** A packed weight matrix [nRows][nCols]; see kernels/pack.ts. */
@@ -351,6 +351,13 @@ export class Engine {
   /** Slots that each KV head keeps, u32 [nHeadViews], and parameters of the policy, f32 [8]: the host writes them. */
   policyBudgets: usize;
   policyParameters: usize;
+  /** What a policy's own steps work in, see their files; its bytes. */
+  policyScratch: usize;
+  policyScratchBytes: u32;
+  /** See Config. */
+  queryStatistics: u32;
+  /** f32 [layers][nKvHeads][keyDim], or 0; before `layoutRunState` 1 where there is to be room for them. */
+  filters: usize;
   /** Free session regions, linked through Session.nextFree. */
   freeSessions: usize;
 }

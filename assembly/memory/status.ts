@@ -139,6 +139,12 @@ export const enum Config {
   KV_SECTIONS = 31,
   /** Keys in planes: the low one is read where the largest probability of a span is below this. */
   KV_FLAT = 32,
+  /** Bytes that the policy's own steps work in. */
+  POLICY_SCRATCH = 33,
+  /** What sessions keep of a prompt's queries before RoPE: 1: sums, 2: sums and products; cache/query-statistics.ts. */
+  QUERY_STATISTICS = 34,
+  /** 1: room for a filter of each layer and KV head; policy/q-filter.ts. */
+  FILTERS = 35,
 }
 
 /** How the slots that stay at the end of a prompt are chosen: assembly/policy/. */
@@ -151,10 +157,15 @@ export const enum Policy {
   LAGKV = 5,
   FINCH = 6,
   CHUNKKV = 7,
+  EXPECTED = 16,
+  Q_FILTER = 17,
+  SIMLAYER = 18,
   OBSERVED = 20,
   H2O = 21,
   COMPACTOR = 22,
   KVZIP = 23,
+  /** Added to another one: a second stage by what slots can change; criticalkv.ts. */
+  CRITICAL = 64,
 }
 
 /** What policies have added up while the rows of a prompt are computed: assembly/policy/observed-sums.ts. */

@@ -6,6 +6,7 @@ import { append, closeFull } from "../cache/append";
 import { evictFull } from "../cache/evict";
 import { closeSquares, keySquare } from "../cache/key-squares";
 import { headOf } from "../cache/heads";
+import { collect } from "../cache/query-statistics";
 import { firstVisible } from "../cache/window";
 import { attend } from "../kernels/attend";
 import { hadamard } from "../kernels/hadamard";
@@ -44,6 +45,7 @@ function prepare(e: Engine, layer: Layer, r: u32, q: usize, k: usize, v: usize):
   const source = layer.sourceKvHeads;
   if (layer.queryNorm != 0) normHeads(e, q, layer.queryNorm, layer.nHeads * keyDim, layer.queryNormDim);
   if (layer.keyNorm != 0) normHeads(e, k, layer.keyNorm, source * keyDim, layer.keyNormDim);
+  if (e.queryStatistics != 0) collect(e, layer, rowAt(e, r), q);
   if (layer.rope != 0) {
     const angles = changetype<RopeTable>(layer.rope).angles + ((<usize>r * e.ropeDim) << 2);
     rotateHeads(q, angles, layer.nHeads, keyDim, e.ropeDim);

@@ -119,6 +119,15 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.KV_FLAT:
       e.kvFlat = x;
       break;
+    case Config.POLICY_SCRATCH:
+      e.policyScratchBytes = n;
+      break;
+    case Config.QUERY_STATISTICS:
+      e.queryStatistics = n;
+      break;
+    case Config.FILTERS:
+      e.filters = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

@@ -171,6 +171,8 @@ export function layoutRunState(stagingBytes: u32): Status {
     e.policyWeights = arenaAlloc(slots << 2);
     e.policyBudgets = arenaAlloc(<u64>e.nHeadViews << 2);
     e.policyParameters = arenaAlloc(32);
+    if (e.policyScratchBytes != 0) e.policyScratch = arenaAlloc(e.policyScratchBytes);
+    if (e.filters != 0) e.filters = arenaAlloc(<u64>e.nHeadViews * (e.keyDim << 2));
     if (e.sketch != 0) e.sketched = arenaAlloc(sketchBytes(e.keyDim, e.sketch));
     if (e.observedKind != 0) e.observedSums = arenaAlloc((slots * e.nHeadViews) << 2);
     if (e.observeRows != 0) e.observed = arenaAlloc((<u64>e.nLayers * e.observeRows * e.nHeads * e.keyDim) << 2);

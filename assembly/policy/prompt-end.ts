@@ -4,7 +4,9 @@
  *
  *   policyParameters: streaming -, key norm -, key diff -, snapkv [kernel], tova -, lagkv [sinks, lag],
  *                     finch -, chunkkv [kernel, chunk], observed and h2o [share of the budget that is recent],
- *                     compactor [sinks, recent, weight of leverage, weight of attention], kvzip [sinks, recent]
+ *                     compactor [sinks, recent, weight of leverage, weight of attention], kvzip [sinks, recent],
+ *                     expected [sinks, future, covariance, vnorm, epsilon], q-filter -, simlayerkv [threshold, window];
+ *                     with CRITICAL the last two: [first, epsilon]
  *   policyBudgets:    slots that each KV head keeps; adaptive: their sum over the layer's heads is dealt by score
  *
  * AdaKV (https://arxiv.org/abs/2407.11550): each head keeps its best `safeguard` of the budget, the rest goes to the highest
@@ -12,19 +14,24 @@
  */
 import { compactHead, compactPages } from "../cache/compact";
 import { headOf } from "../cache/heads";
+import { countedRows } from "../cache/query-statistics";
 import { positionOf } from "../cache/slots";
 import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
 import { Observed, Option, Policy, Size, Status } from "../memory/status";
 import { scoreChunkKv } from "./chunkkv";
 import { scoreCompactor } from "./compactor";
+import { keepCritical } from "./criticalkv";
+import { scoreExpected, timesValueNorm } from "./expected-attention";
 import { scoreFinch } from "./finch";
 import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
 import { observedCount } from "./observe";
 import { scoreObserved } from "./observed-attention";
+import { scoreQFilter } from "./q-filter";
 import { scoreRepeated } from "./repeat-attention";
 import { keepHighest } from "./select";
+import { isLazy } from "./simlayerkv";
 import { isUsed, scoresOf } from "./slots";
 import { scoreSnapKv } from "./snapkv";
 import { scoreTova } from "./tova";
@@ -37,7 +44,7 @@ function parameter(e: Engine, i: u32): f32 {
 
 /** Whether a policy looks at the last queries. */
 function looksBack(policy: Policy): bool {
-  return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV;
+  return policy == Policy.SNAPKV || policy == Policy.TOVA || policy == Policy.FINCH || policy == Policy.CHUNKKV || policy == Policy.SIMLAYER;
 }
 
 function isObserved(policy: Policy): bool {
@@ -49,6 +56,16 @@ function addedUp(e: Engine, policy: Policy): Observed {
   if (isObserved(policy)) return Observed.ATTENTION;
   if (policy == Policy.KVZIP) return Observed.LARGEST;
   return policy == Policy.COMPACTOR && parameter(e, 3) != 0 ? Observed.CHUNKS : Observed.NOTHING;
+}
+
+/** Whether something is missing for a policy to score by. */
+function lacks(e: Engine, session: Session, policy: Policy): bool {
+  if (looksBack(policy)) return observedCount(e, session) == 0;
+  if (policy == Policy.EXPECTED) return e.queryStatistics < (parameter(e, 2) != 0 ? 2 : 1);
+  if (policy == Policy.Q_FILTER) return e.filters == 0;
+  if (policy == Policy.COMPACTOR && parameter(e, 2) != 0 && e.sketch == 0) return true;
+  const sums = addedUp(e, policy);
+  return sums != Observed.NOTHING && (e.observedKind != sums || e.observedSession != changetype<usize>(session));
 }
 
 /** Whether the heads of a layer have the same scores. */
@@ -64,12 +81,18 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
+  else if (policy == Policy.Q_FILTER) scoreQFilter(e, layer, head, kv, out);
   else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
-  else if (policy == Policy.KVZIP) {
+  else if (policy == Policy.EXPECTED) {
+    scoreExpected(e, session, layer, head, kv, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2) != 0, out);
+    if (parameter(e, 3) != 0) timesValueNorm(e, head, parameter(e, 4), out);
+  } else if (policy == Policy.KVZIP) {
     scoreRepeated(e, layer, head, kv, session.nextPosition, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
   } else if (isObserved(policy)) {
     scoreObserved(e, session, layer, head, kv, policy == Policy.OBSERVED, <u32>(<f32>budget * parameter(e, 0)), out);
-  } else if (policy == Policy.STREAMING) for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+  } else if (policy == Policy.STREAMING || policy == Policy.SIMLAYER) {
+    for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), <f32>j);
+  }
 }
 
 // @ts-ignore: decorator
@@ -141,6 +164,13 @@ function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, s
   }
 }
 
+/** Slots of a head that are to stay. */
+function keptSlots(e: Engine, kv: u32, n: u32): u32 {
+  let slots: u32 = 0;
+  for (let j: u32 = 0; j < n; ++j) slots += load<u8>(e.keepMap + <usize>kv * e.policySlots + j);
+  return slots;
+}
+
 /** Free pages that `promptEvict` needs. */
 export function promptPages(address: usize): u32 {
   const e = engine();
@@ -153,23 +183,27 @@ export function promptPages(address: usize): u32 {
 /**
  * Evicts at the end of a prompt, down to policyBudgets. `safe`: share of a head's budget that it keeps where the layer's is
  * dealt by score, above 1 where each head has its own. BAD_ARGUMENT without positions, in layers with windows or shares by
- * key norms, or where the policy looks at queries that were not observed; NO_PAGE without `promptPages` free pages.
+ * key norms, or where the policy needs queries that were not observed or counted; NO_PAGE without `promptPages` free pages.
  */
-export function promptEvict(address: usize, policy: Policy, sinks: u32, window: u32, safe: f32): Status {
+export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32): Status {
   const e = engine();
+  const policy: Policy = scoring & ~Policy.CRITICAL;
+  const isCritical = (scoring & Policy.CRITICAL) != 0;
   const session = changetype<Session>(address);
   const rows = observedCount(e, session);
-  if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || (looksBack(policy) && rows == 0)) return Status.BAD_ARGUMENT;
-  const sums = addedUp(e, policy);
-  if (sums != Observed.NOTHING && (e.observedKind != sums || e.observedSession != address)) return Status.BAD_ARGUMENT;
-  if (policy == Policy.COMPACTOR && parameter(e, 2) != 0 && e.sketch == 0) return Status.BAD_ARGUMENT;
+  if (e.slotPositions == 0 || (e.options & Option.KEY_DRIVEN) != 0 || lacks(e, session, policy)) return Status.BAD_ARGUMENT;
+  if (policy == Policy.EXPECTED && countedRows(e, session) == 0) return Status.OK; // there are sinks only
   if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
+  if (isCritical && e.policyScratch == 0) return Status.BAD_ARGUMENT;
   if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
     if (layer.window != 0) continue;
     const n = longest(session, layer);
     if (looksBack(policy) && n <= rows) continue;
+    if (policy == Policy.SIMLAYER) {
+      if (!isLazy(e, session, layer, rows, <u32>parameter(e, 1), sinks, budgetOf(e, layer, 0), parameter(e, 0))) continue;
+    }
     scoreLayer(e, session, layer, policy, sinks, window);
     if (safe <= 1) {
       let k: u32 = 0;
@@ -186,6 +220,7 @@ export function promptEvict(address: usize, policy: Policy, sinks: u32, window: 
     }
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       const head = headOf(session, layer.firstHead + kv);
+      if (isCritical) keepCritical(e, layer, head, kv, n, keptSlots(e, kv, n), parameter(e, 6), parameter(e, 7));
       compactHead(e, session, head, layer.firstHead + kv, e.keepMap + <usize>kv * e.policySlots);
     }
   }

@@ -1,9 +1,24 @@
-/** Medians, and ratios of interleaved runs. @module */
+/** Medians, means with their standard errors, and ratios of interleaved runs. @module */
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+}
+
+/** A mean of independent samples. */
+export interface Estimate {
+  readonly mean: number;
+  /** Standard error: sample deviation over the root of their number; NaN of a single one. */
+  readonly error: number;
+  readonly n: number;
+}
+
+export function estimate(values: readonly number[]): Estimate {
+  const n = values.length;
+  const mean = values.reduce((a, b) => a + b, 0) / n;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, error: n < 2 ? Number.NaN : Math.sqrt(squares / (n - 1) / n), n };
 }
 
 /** A ratio with its range over the rounds. */

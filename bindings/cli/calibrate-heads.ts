@@ -2,8 +2,6 @@
  * `thimble calibrate-heads`: which heads need all of a conversation, as a file for the policies that deal by it.
  * @module
  */
-import { writeFile } from "node:fs/promises";
-import { ThimbleError } from "../../host/errors.ts";
 import { HEAD_SCORE_KINDS } from "../../host/head-scores.ts";
 import { CALIBRATION, calibrateHeads } from "../node/index.ts";
 import { choice, integer, list, single, text, UsageError } from "./arguments.ts";
@@ -13,6 +11,7 @@ import { modelFile } from "./model-file.ts";
 import { LOADING, MODEL, modelPath, OUTPUT, onlyModel, openModel } from "./options.ts";
 import { printJson, printText } from "./output.ts";
 import { createProgress } from "./progress.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** Tokens of a text that are used when --tokens does not say, and of razor's sequence at least. */
 const TOKENS = 2048;
@@ -71,7 +70,7 @@ export const command = defineCommand(
     try {
       const scores = await calibrateHeads(model, kind, sequences, { onProgress: progress.update });
       progress.stop();
-      await write(output, `${JSON.stringify(scores)}\n`);
+      await writeWhole(output, new TextEncoder().encode(`${JSON.stringify(scores)}\n`), "the file of head scores");
       if (json) printJson({ ...scores, path: output });
       else printText(`${output}\n`);
     } finally {
@@ -80,13 +79,3 @@ export const command = defineCommand(
     return undefined;
   },
 );
-
-/** @throws ThimbleError source_unreadable */
-async function write(path: string, content: string): Promise<void> {
-  try {
-    await writeFile(path, content);
-  } catch (cause) {
-    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw new ThimbleError("source_unreadable", `the file could not be written (${reason})`, { file: path, cause });
-  }
-}

@@ -19,13 +19,16 @@ export async function readStdin(): Promise<string> {
 
 /** The text of a file; `-` is stdin. @throws ThimbleError invalid_text, source_unreadable */
 export async function readText(path: string): Promise<string> {
-  if (path === "-") return readStdin();
-  const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
+  return path === "-" ? readStdin() : decode(await readBytes(path), path);
+}
+
+/** The bytes of a file. @throws ThimbleError source_unreadable */
+export async function readBytes(path: string): Promise<Uint8Array> {
+  return readFile(path).catch((cause: NodeJS.ErrnoException) => {
     const missing = "there is no such file; check the path";
     const message = cause.code === "ENOENT" ? missing : `the file could not be read (${cause.code ?? cause.message})`;
     throw new ThimbleError("source_unreadable", message, { file: path, cause });
   });
-  return decode(bytes, path);
 }
 
 function decode(bytes: Uint8Array, file: string): string {

@@ -16,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<{ command: Command }>>> = 
   plan: () => import("./plan.ts"),
   pack: () => import("./pack.ts"),
   perplexity: () => import("./perplexity.ts"),
+  calibrate: () => import("./calibrate.ts"),
   "calibrate-heads": () => import("./calibrate-heads.ts"),
   pull: () => import("./pull.ts"),
   list: () => import("./list.ts"),

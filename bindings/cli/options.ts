@@ -4,6 +4,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
+import { ThimbleError } from "../../host/errors.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
 import { KV_FORMAT_PIECES, parseKvFormat } from "../../host/kv-format.ts";
 import { POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
@@ -29,7 +30,7 @@ import {
   UsageError,
   type Values,
 } from "./arguments.ts";
-import { readText } from "./input.ts";
+import { readBytes, readText } from "./input.ts";
 import { note, oneLine } from "./output.ts";
 import { createProgress } from "./progress.ts";
 
@@ -138,6 +139,7 @@ export const LOADING = {
     "Arithmetic of the matrix products; f32 is a slow oracle that needs up to 7 times the memory",
     { default: "int8" },
   ),
+  filters: single(text("FILE"), "What --policy q-filter chooses by, as thimble calibrate wrote it for this model"),
   "head-scores": single(
     text("FILE"),
     "What thimble calibrate-heads has found, for the policies duo-attention and razor",
@@ -278,6 +280,7 @@ export async function openModel(path: string, values: LoadValues, more: LoadOpti
   const { quiet, threads = 1 } = values;
   const scores = values["head-scores"];
   const headScores = scores === undefined ? {} : { headScores: await readText(scores) };
+  const filters = values.filters === undefined ? undefined : await readBytes(values.filters);
   const progress = await createProgress("Loading", "bytes", quiet);
   try {
     const model = await loadModel(path, {
@@ -285,6 +288,7 @@ export async function openModel(path: string, values: LoadValues, more: LoadOpti
       ...headScores,
       ...(values.activations === undefined ? {} : { activations: values.activations }),
       ...(values.variant === undefined ? {} : { variant: values.variant }),
+      ...(filters === undefined ? {} : { filters }),
       onProgress: ({ loaded, total }) => progress.update(loaded, total),
       ...more,
     });
@@ -295,6 +299,10 @@ export async function openModel(path: string, values: LoadValues, more: LoadOpti
     }
     if (stats.threads < threads && !quiet) note("thimble: no workers here; it computes on one thread");
     return model;
+  } catch (error) {
+    const isTheirs = error instanceof ThimbleError && error.code.startsWith("calibration_");
+    if (!isTheirs) throw error;
+    throw new ThimbleError(error.code, error.message, { file: values.filters ?? scores!, cause: error });
   } finally {
     progress.stop();
   }

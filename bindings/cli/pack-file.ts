@@ -2,10 +2,10 @@
  * Prompt packs as files.
  * @module
  */
-import { rename, rm, writeFile } from "node:fs/promises";
 import { ThimbleError } from "../../host/errors.ts";
 import { openFile } from "../node/file-source.ts";
 import type { Model, Pack, Prompt } from "../node/index.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** Bytes read at once. */
 const PIECE_BYTES = 1 << 20;
@@ -39,9 +39,8 @@ export async function openPackFile(model: Model, path: string): Promise<Pack> {
   }
 }
 
-/** Writes a pack beside its place first, so that nobody reads half of it. Gives its bytes. @throws ThimbleError source_unreadable */
+/** Gives the pack's bytes. @throws ThimbleError source_unreadable */
 export async function writePackFile(pack: Pack, path: string): Promise<number> {
-  const partial = `${path}.${process.pid}.partial`;
   let bytes = 0;
   async function* counted(): AsyncGenerator<Uint8Array, void> {
     for await (const piece of pack.save()) {
@@ -49,16 +48,8 @@ export async function writePackFile(pack: Pack, path: string): Promise<number> {
       yield piece;
     }
   }
-  try {
-    await writeFile(partial, counted());
-    await rename(partial, path);
-    return bytes;
-  } catch (cause) {
-    await rm(partial, { force: true });
-    if (cause instanceof ThimbleError) throw cause;
-    const reason = (cause as NodeJS.ErrnoException).code ?? String(cause);
-    throw new ThimbleError("source_unreadable", `the pack could not be written (${reason})`, { file: path, cause });
-  }
+  await writeWhole(path, counted(), "the pack");
+  return bytes;
 }
 
 /** The prompt as a session of the pack takes it. @throws ThimbleError invalid_option where it would not continue the pack */

@@ -40,7 +40,7 @@ test("razor takes no text; what is missing or wrong is said", async () => {
   const duo = ["--policy", "duo-attention", "--kv-ratio", "0.4"];
   const failures: readonly (readonly [string[], RegExp])[] = [
     [["run", ...duo, ...PROMPT], /give headScores, from thimble calibrate-heads/],
-    [["run", ...duo, "--head-scores", cut, ...PROMPT], /no JSON, or were cut/],
+    [["run", ...duo, "--head-scores", cut, ...PROMPT], /calibration_malformed: .*cut\.json: .*no JSON, or were cut/],
     [["run", ...duo, "--head-scores", `${cut}.none`, ...PROMPT], /no such file/],
     [["calibrate-heads", "--text", text, "-o", `${text}/none/x.json`], /could not be written/],
   ];

@@ -66,7 +66,7 @@ test("a file that cannot run is shown, with the reason", async () => {
 const COMMON = ["help", "json", "model"];
 const KV = ["kv-format", "kv-group", "kv-rotation", "kv-sinks", "kv-window"];
 const MEMORY = ["budget", "chunk", "context", "keys", ...KV, "policy", "threads", "values"];
-const LOADING = ["activations", "head-scores", "quiet", "variant", ...MEMORY];
+const LOADING = ["activations", "filters", "head-scores", "quiet", "variant", ...MEMORY];
 const FORGETTING = ["kv-bytes", "kv-ratio", "kv-slots", "overflow", "sinks", "window"];
 const OPTIONS: Record<string, string[]> = {
   run: [
@@ -86,6 +86,7 @@ const OPTIONS: Record<string, string[]> = {
   ],
   inspect: ["tensors", ...COMMON],
   pack: ["output", "prompt-ids", "raw", "system", ...LOADING, ...COMMON],
+  calibrate: ["activations", "output", "quiet", "threads", "tokens", "variant", ...COMMON],
   plan: ["activations", "sessions", ...MEMORY, ...COMMON],
   "calibrate-heads": ["activations", "kind", "output", "quiet", "text", "threads", "tokens", "variant", ...COMMON],
   perplexity: ["from", "prompt-ids", ...FORGETTING, ...LOADING, ...COMMON],

@@ -101,10 +101,10 @@ test("the same tokens for the same turns: in chunks of any size, paused, forked,
     const next = await session.complete({ ids: [9, 8, 7] }, greedy);
     return [...result.completionIds, ...next.completionIds];
   };
-  for (const policy of ["snapkv:window=40", "observed-attention"]) {
+  for (const policy of ["snapkv:window=40", "observed-attention", "expected-attention"]) {
     const expected = await run(policy, 64, "whole");
     for (const [chunk, way] of [
-      [policy.startsWith("snap") ? 1 : 16, "whole"],
+      [policy.startsWith("observed") ? 16 : 1, "whole"],
       [7, "paused"],
       [64, "forked"],
       [33, "left"],
@@ -265,6 +265,8 @@ test("refused by name, before anything is computed", async () => {
     assert.is(code, "invalid_option");
     assert.match(subject!, /^keep/);
   }
+  await using lazy = await open("simlayerkv");
+  assert.equal(await refusal(() => lazy.session({ keep: { bytes: 2 ** 24 } })), ["invalid_option", "keep"]);
 });
 
 test.run();

@@ -86,6 +86,20 @@ test("a session with tokens of its own keeps them where they are more; a fork is
   assert.is(third.usage.reusedTokens, 100, "its page is still open");
 });
 
+test("where all queries of a prompt choose what stays it is computed whole: what stays is what would alone", async () => {
+  const ids = Array.from({ length: 100 }, (_, i) => 300 + i);
+  for (const policy of ["expected-attention", "observed-attention"]) {
+    await using model = await load(DEFAULT_MODEL, { contextLength: 256, policy });
+    const single = model.session({ keep: { ratio: 0.5 } });
+    await single.complete({ ids }, { maxTokens: 0 });
+    await model.session({ tenant: "a" }).complete({ ids }, { maxTokens: 0 });
+    const session = model.session({ tenant: "a", keep: { ratio: 0.5 } });
+    const { usage } = await session.complete({ ids }, { maxTokens: 0 });
+    assert.is(usage.reusedTokens, 0, policy);
+    assert.equal(session.kept(), single.kept(), policy);
+  }
+});
+
 test("a tenant must be a text", async () => {
   await using model = await load(DEFAULT_MODEL, { contextLength: 64 });
   for (const tenant of ["", 7, null]) {

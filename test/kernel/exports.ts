@@ -25,6 +25,9 @@ type SoftmaxSpan = (scores: number, first: number, n: number, result: number) =>
 type Swiglu = (gate: number, up: number, n: number) => void;
 
 export interface KernelExports extends EngineExports {
+  addVector(sums: number, x: number, n: number): void;
+  addProducts(products: number, x: number, n: number, wide: number): void;
+  addProductsRef(products: number, x: number, n: number, wide: number): void;
   arenaAlloc(bytes: bigint): number;
   readonly addRow: Add;
   readonly addRowRef: Add;
@@ -56,6 +59,7 @@ export interface KernelExports extends EngineExports {
   readonly expWeightsRef: ExpWeights;
   readonly logSumExpRef: LogSumExp;
   rowBytes(type: TensorType, nCols: number): number;
+  unpackTile(out: number, matrix: number, t: number, first: number, n: number): void;
   tileBytes(form: Form, nCols: number): number;
   readonly quantizeActivations: Quantize;
   readonly quantizeActivationsRef: Quantize;

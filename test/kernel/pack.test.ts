@@ -3,7 +3,7 @@ import { type Form, TensorType } from "../../assembly/memory/status.ts";
 import { weightsRef } from "../oracle/blocks.ts";
 import { sameBits, sameBytes } from "./compare.ts";
 import { checkedSuite, copyOf, Instance, type Region } from "./instance.ts";
-import { FORMS, ggufRows, KINDS, packed } from "./quantized.ts";
+import { FORMS, ggufRows, KINDS, linearRecord, packed } from "./quantized.ts";
 import { draws, floats } from "./values.ts";
 
 const instance = new Instance();
@@ -76,6 +76,31 @@ test("float forms take any number of columns", () => {
     const rows = ggufRows(type, 3, 7, draw);
     const tiles = packed(instance, type, rows, 3, 7);
     sameBits(unpacked(tiles, form, 2, 7), dequantized(rows.slice((rows.length / 3) * 2), type, 7), "row 2");
+  }
+});
+
+test("some columns of a tile as floats: wherever they begin and end in a block", () => {
+  const draw = draws(15);
+  const nRows = 21;
+  const nCols = 192;
+  for (const [type, form, name] of FORMS) {
+    const tiles = packed(instance, type, ggufRows(type, nRows, nCols, draw), nRows, nCols);
+    const matrix = linearRecord(instance, tiles.address, form, nRows, nCols);
+    for (const n of [16, 48, 64]) {
+      for (let first = 0; first < nCols; first += n) {
+        const out = instance.output(n * 32 + (n + 64) * 4);
+        for (const t of [0, 2]) {
+          instance.exports.unpackTile(out.address, matrix, t, first, n);
+          const tile = copyOf(out);
+          for (let r = 0; r < 8; ++r) {
+            const row = unpacked(tiles, form, t * 8 + r, nCols).subarray(first, first + n);
+            const actual = Float32Array.from(row, (_, c) => tile[c * 8 + r]!);
+            sameBits(actual, row, `${name}, columns ${first} to ${first + n}, tile ${t}, row ${r}`);
+          }
+        }
+      }
+    }
+    instance.reset();
   }
 });
 

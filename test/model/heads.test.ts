@@ -48,7 +48,9 @@ function compare(actual: readonly (readonly number[])[], expected: readonly (rea
 function scored(ids: readonly number[], isRotated: boolean, of: (queries: readonly Rows[], keys: Rows) => number) {
   const { inputs } = decode(SHAPE, WEIGHTS, ids);
   return Array.from({ length: SHAPE.nLayers }, (_, layer) => {
-    const { queries, keys } = projected(SHAPE, WEIGHTS, inputs, layer, isRotated);
+    const all = projected(SHAPE, WEIGHTS, inputs, layer);
+    const queries = isRotated ? all.queries : all.plainQueries;
+    const keys = isRotated ? all.keys : all.plainKeys;
     return keys.map((rows, kv) => of(queries.slice(kv * 3, (kv + 1) * 3), rows));
   });
 }
@@ -187,7 +189,11 @@ test("scores that are missing, foreign, of another kind, cut or out of range are
     { ...good, scores: "none" },
   ];
   for (const one of bad) {
-    assert.equal(await refusal(() => parseHeadScores(one)), ["malformed_file", "headScores"], JSON.stringify(one));
+    assert.equal(
+      await refusal(() => parseHeadScores(one)),
+      ["calibration_malformed", "headScores"],
+      JSON.stringify(one),
+    );
   }
 });
 

@@ -5,21 +5,30 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Status } from "../../assembly/memory/status.ts";
+import { CALIBRATION, calibrate } from "../../host/calibration.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
 import { layerBudgets, parsePolicy } from "../../host/policy.ts";
-import { evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
+import { beginPrompt, evictPrompt, heldPositions, observedRows, type PromptRule } from "../../host/prompt-end.ts";
 import { report } from "../kernel/compare.ts";
-import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
+import { type DecoderShape, decode, projected, ROPE_BASE } from "../oracle/decoder.ts";
 import {
   chunkAttention64,
   chunkKv64,
+  criticalKv64,
+  dealt64,
+  type Expectation,
+  expected64,
+  filtered64,
   finch64,
   keyDiff64,
   keyNorm64,
   lagKv64,
+  laziness64,
   leverage64,
   observed64,
+  outputNorms64,
+  qFilter64,
   type Rows,
   snapKv64,
   standard64,
@@ -65,10 +74,26 @@ const POLICIES = [
   "observed-attention",
   "h2o",
   "compactor:chunk=32,sketch=12",
+  "criticalkv:window=16",
+  "criticaladakv:window=16,safeguard=0.3",
+  "expected-attention:future=50",
+  "adakv-expected:covariance=0",
+  "criticalkv-expected",
+  "q-filter",
+  "simlayerkv:threshold=0",
 ];
 
-const open = (policy: string, options: LoadOptions = EXACT): Promise<Model> =>
-  openRandom(SHAPE, WEIGHTS, { ...options, policy });
+/** Filters of the prompt itself. */
+const FILTERS = openRandom(SHAPE, WEIGHTS, { ...EXACT, ...CALIBRATION }).then(async (model) => {
+  const filters = await calibrate(model, [IDS.slice(0, PROMPT)]);
+  await model.close();
+  return filters;
+});
+
+async function open(policy: string, options: LoadOptions = EXACT): Promise<Model> {
+  const filters = policy === "q-filter" ? { filters: await FILTERS } : {};
+  return openRandom(SHAPE, WEIGHTS, { ...options, ...filters, policy });
+}
 
 /** Tokens [from, to) into a session in chunks; logits of the last one. */
 function feed(model: Model, session: number, from: number, to: number, chunk = 64, ids = IDS): Float32Array {
@@ -82,6 +107,7 @@ function feed(model: Model, session: number, from: number, to: number, chunk = 6
 /** A session whose prompt has ended. */
 function prompted(model: Model, rule: PromptRule = HALF, chunk = 64): number {
   const session = model.engine.openSession();
+  beginPrompt(model.engine, session, 0);
   model.engine.runtime.exports.observeRows(session, Math.max(0, PROMPT - observedRows(model.engine)));
   feed(model, session, 0, PROMPT, chunk);
   evictPrompt(model.engine, session, rule);
@@ -90,21 +116,28 @@ function prompted(model: Model, rule: PromptRule = HALF, chunk = 64): number {
 
 interface Scored {
   readonly queries: readonly Rows[];
+  /** The same before RoPE. */
+  readonly plainQueries: readonly Rows[];
   readonly keys: Rows;
+  /** Before RoPE, in the engine's order of dims. */
+  readonly plainKeys: Rows;
   readonly values: Rows;
-  /** Keys before RoPE. */
-  readonly plain: Rows;
 }
 
 /** Queries of its group, keys and values of every KV head, by layer, in f64. */
 function scoredLayers(): Scored[][] {
   const { inputs } = decode(SHAPE, WEIGHTS, IDS.slice(0, PROMPT));
   return Array.from({ length: SHAPE.nLayers }, (_, layer) => {
-    const { queries, keys, values } = projected(SHAPE, WEIGHTS, inputs, layer);
-    const plain = projected(SHAPE, WEIGHTS, inputs, layer, false).keys;
+    const { queries, plainQueries, keys, plainKeys, values } = projected(SHAPE, WEIGHTS, inputs, layer);
     return keys.map((rows, kv): Scored => {
-      const group = queries.slice(kv * GROUP, (kv + 1) * GROUP);
-      return { queries: group, keys: rows, values: values[kv]!, plain: halfSplit(plain[kv]!) };
+      const group = [kv * GROUP, (kv + 1) * GROUP] as const;
+      return {
+        queries: queries.slice(...group),
+        plainQueries: plainQueries.slice(...group),
+        keys: rows,
+        plainKeys: halfSplit(plainKeys[kv]!),
+        values: values[kv]!,
+      };
     });
   });
 }
@@ -122,7 +155,7 @@ function compactor64(
   { sinks = 8, recent = 4, leverage = 0.5, attention = 1, chunk = 32, ridge = 0.01 },
 ): number[] {
   const part = (rows: Rows): Rows => rows.slice(sinks, PROMPT - recent);
-  const first = standard64(layer.map(({ plain }) => leverage64(part(plain), 12, ridge)));
+  const first = standard64(layer.map(({ plainKeys }) => leverage64(part(plainKeys), 12, ridge)));
   const second = standard64(
     layer.map(({ queries, keys, values }) => chunkAttention64(queries.map(part), part(keys), part(values), chunk)),
   );
@@ -142,6 +175,19 @@ function isChoice(kept: Uint32Array, scores: readonly number[]): boolean {
   const lowest = Math.min(...scores.filter((_, j) => stays.has(j)));
   return stays.size === PROMPT / 2 && scores.every((score, j) => stays.has(j) || score <= lowest + slack);
 }
+
+const EXPECTATION: Expectation = {
+  sinks: 3,
+  future: 40,
+  covariance: true,
+  vnorm: true,
+  epsilon: 0,
+  ropeBase: ROPE_BASE,
+};
+const expecting =
+  (by: Partial<Expectation>) =>
+  ({ plainQueries, keys, values }: Scored): number[] =>
+    expected64(plainQueries, keys, values, { ...EXPECTATION, ...by });
 
 /** The formula of each policy, and others like it that it is not: the slots that stay must tell them apart. */
 const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]) => number[])[]> = {
@@ -230,9 +276,9 @@ const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]
     (head, layer) => compactor64(head, layer, { chunk: 40, recent: 0 }),
   ],
   "leverage:sketch=12": [
-    ({ plain }) => leverage64(plain, 12),
+    ({ plainKeys }) => leverage64(plainKeys, 12),
     ({ keys }) => leverage64(keys, 12), // after RoPE
-    ({ plain }) => leverage64(plain, 11),
+    ({ plainKeys }) => leverage64(plainKeys, 11),
   ],
   "non-causal-attention:chunk=32": [
     ({ queries, keys, values }) => chunkAttention64(queries, keys, values, 32),
@@ -267,6 +313,42 @@ const FORMULAS: Record<string, readonly ((head: Scored, layer: readonly Scored[]
       ),
     ({ queries, keys }) => tova64([queries.map((rows) => rows.at(-1)!)], [keys]), // the head's own group only
   ],
+  "q-filter": [
+    ({ queries, keys }) => filtered64(keys, qFilter64(queries)),
+    ({ queries, keys }) => filtered64(keys, qFilter64(queries.slice(1))), // a head less
+    ({ plainQueries, keys }) => filtered64(keys, qFilter64(plainQueries)), // queries before RoPE
+    ({ queries, keys }) =>
+      filtered64(
+        keys,
+        qFilter64(queries).map((x) => -x),
+      ),
+    ({ queries, keys }) => {
+      const all = queries.flat(); // the mean query
+      return filtered64(
+        keys,
+        keys[0]!.map((_, d) => all.reduce((sum, q) => sum + q[d]!, 0)),
+      );
+    },
+  ],
+  "expected-attention:sinks=3,future=40": [
+    expecting({}),
+    expecting({ covariance: false }),
+    expecting({ vnorm: false }),
+    expecting({ epsilon: 0.01 }),
+    expecting({ future: 1 }),
+    expecting({ sinks: 0 }),
+    ({ plainQueries, keys, values }) => expected64(plainQueries.slice(0, 1), keys, values, EXPECTATION), // one head of the group
+    ({ queries, keys, values }) => expected64(queries, keys, values, EXPECTATION), // queries after RoPE
+  ],
+  "expected-attention:sinks=3,future=40,covariance=0,vnorm=0": [
+    expecting({ covariance: false, vnorm: false }),
+    expecting({ vnorm: false }),
+    expecting({ covariance: false }),
+  ],
+  "expected-attention:sinks=0,future=1,epsilon=0.02": [
+    expecting({ sinks: 0, future: 1, epsilon: 0.02 }),
+    expecting({ sinks: 0, future: 1 }),
+  ],
 };
 
 test("the slots that stay are those of the formula, in every head; formulas with a term less or another choose others", async () => {
@@ -283,6 +365,83 @@ test("the slots that stay are those of the formula, in every head; formulas with
     for (const [i, other] of others.entries()) assert.ok(agree(other) < HEADS, `${policy} is not formula ${i + 1}`);
     await model.close();
   }
+});
+
+test("where queries and keys are rotated besides the same slots stay", async () => {
+  for (const policy of ["expected-attention", "q-filter"]) {
+    const [plain, rotated] = await Promise.all(
+      [false, true].map(async (kvRotation) => {
+        const model = await open(policy, { ...EXACT, kvRotation });
+        return heldPositions(model.engine, prompted(model)).map((positions) => positions.join());
+      }),
+    );
+    assert.equal(rotated, plain, policy);
+  }
+});
+
+test("counted queries: the same bits in chunks, beside other sessions, in a fork, a used region, and after a start anew", async () => {
+  const model = await open("expected-attention", { contextLength: 224, keys: "q8", values: "q4" });
+  const { engine } = model;
+  const { exports } = engine.runtime;
+  const others = randomIds(PROMPT, SHAPE.vocabSize, 9);
+  const end = (session: number): Float32Array => {
+    evictPrompt(engine, session, HALF);
+    const logits = feed(model, session, PROMPT, 160);
+    exports.sessionClose(session);
+    return logits;
+  };
+  const begun = (): number => {
+    const session = engine.openSession();
+    beginPrompt(engine, session, 0);
+    return session;
+  };
+  const computed = (chunk: number): number => {
+    const session = begun();
+    feed(model, session, 0, PROMPT, chunk);
+    return session;
+  };
+  const whole = end(computed(64));
+  const ways: Record<string, () => number> = {
+    chunks: () => computed(7),
+    fork: () => {
+      const parent = begun();
+      feed(model, parent, 0, 70);
+      const fork = engine.forkSession(parent);
+      feed(model, parent, 70, PROMPT, 64, others);
+      exports.sessionClose(parent);
+      feed(model, fork, 70, PROMPT);
+      return fork;
+    },
+    "beside another": () => {
+      const [session, other] = [begun(), begun()];
+      for (let at = 0; at < PROMPT; ++at) {
+        const rows = [
+          { session: other, input: others[at]!, position: at },
+          { session, input: IDS[at]!, position: at },
+        ];
+        model.forward(rows);
+      }
+      exports.sessionClose(other);
+      return session;
+    },
+    anew: () => {
+      const session = begun();
+      feed(model, session, 0, 96, 64, others);
+      exports.sessionTruncate(session, 0);
+      beginPrompt(engine, session, 0);
+      feed(model, session, 0, PROMPT);
+      return session;
+    },
+  };
+  for (const [way, run] of Object.entries(ways)) assert.ok(sameBits(end(run()), whole), way);
+  const uncounted = engine.openSession();
+  feed(model, uncounted, 0, PROMPT);
+  evictPrompt(engine, uncounted, HALF);
+  assert.ok(
+    heldPositions(engine, uncounted).every(({ length }) => length === PROMPT),
+    "nothing counted, nothing goes",
+  );
+  await model.close();
 });
 
 test("ChunkKV: the chunks that the formula chooses, the same in all heads of a layer, whole", async () => {
@@ -304,6 +463,83 @@ test("ChunkKV: the chunks that the formula chooses, the same in all heads of a l
       if (i === 0 && chunk === 7) assert.not.equal(alone, stays, "both heads count");
     }
     await model.close();
+  }
+});
+
+test("CriticalKV: two stages, the second by what a slot can change; alone and with budgets by score", async () => {
+  const layers = scoredLayers();
+  const half = PROMPT / 2;
+  for (const [name, safe] of [
+    ["criticalkv:window=16,first=0.9,epsilon=0.001", undefined],
+    ["criticaladakv:window=16,first=0.9,epsilon=0.001,safeguard=0.2", Math.floor(half * 0.2)],
+  ] as const) {
+    const model = await open(name);
+    const kept = heldPositions(model.engine, prompted(model));
+    const differ = [0, 0, 0, 0, 0];
+    let dealt = 0;
+    for (const [i, layer] of layers.entries()) {
+      const output = WEIGHTS.get(`blk.${i}.attn_output.weight`)!;
+      const scores = layer.map(({ queries, keys }) =>
+        snapKv64(
+          queries.map((rows) => rows.slice(-16)),
+          keys,
+          5,
+        ),
+      );
+      const budgets = safe === undefined ? scores.map(() => half) : dealt64(scores, half, safe);
+      if (safe !== undefined && budgets[0] !== half) dealt += 1;
+      for (const [kv, { values }] of layer.entries()) {
+        const heads = Array.from({ length: GROUP }, (_, h) => kv * GROUP + h);
+        const norms = outputNorms64(values, output, SHAPE.hiddenDim, heads);
+        const of = (by: readonly number[], first: number, epsilon: number): string =>
+          criticalKv64(scores[kv]!, by, budgets[kv]!, first, epsilon).join();
+        const actual = Array.from(kept[2 * i + kv]!).join();
+        assert.is(actual, of(norms, 0.9, 0.001), `${name}, layer ${i}, head ${kv}`);
+        const others = [
+          of(norms.fill.call([...norms], 1), 0.9, 0.001), // attention alone
+          of(outputNorms64(values, output, SHAPE.hiddenDim, heads.slice(1)), 0.9, 0.001), // a head less
+          of(outputNorms64(values, output, SHAPE.hiddenDim - 8, heads), 0.9, 0.001), // a tile less
+          of(norms, 0.4, 0.001), // another first stage
+          of(norms, 0.9, 1), // another epsilon
+        ];
+        for (const [o, other] of others.entries()) if (other !== actual) differ[o] = differ[o]! + 1;
+      }
+    }
+    assert.ok(
+      differ.every((n) => n > 0),
+      `${name}: heads in which other formulas choose others: ${differ}`,
+    );
+    assert.is(dealt > 0, safe !== undefined, "budgets are not the same for both heads");
+    await model.close();
+  }
+});
+
+test("SimLayerKV: a layer lets go exactly where its queries look at little else; others keep all", async () => {
+  const [sinks, budget, all] = [3, 60, Array.from({ length: PROMPT }, (_, j) => j)];
+  const rule: PromptRule = { keep: { slots: budget }, sinks: 0, window: 0 };
+  const stays = all.filter((j) => j < sinks || j >= PROMPT - (budget - sinks));
+  for (const window of [1, 5]) {
+    const lazy = scoredLayers().map((layer) =>
+      [sinks, 0].map((first) =>
+        laziness64(
+          layer.map(({ queries }) => queries.map((rows) => rows.slice(-window))),
+          layer.map(({ keys }) => keys),
+          first,
+          budget - sinks + window,
+        ),
+      ),
+    );
+    const edges = lazy.flatMap(([value]) => [value! - 1e-4, value! + 1e-4]);
+    for (const threshold of edges) {
+      const model = await open(`simlayerkv:sinks=${sinks},window=${window},threshold=${threshold}`);
+      const kept = heldPositions(model.engine, prompted(model, rule));
+      for (const [i, positions] of kept.entries()) {
+        const [value, without] = lazy[Math.floor(i / SHAPE.nKvHeads)]!;
+        assert.ok(value! - without! > 1e-3, "sinks count");
+        assert.equal(Array.from(positions), value! > threshold ? stays : all, `window ${window}, head ${i}`);
+      }
+      await model.close();
+    }
   }
 });
 
@@ -522,6 +758,15 @@ test("policies by name: parameters within their bounds; anything else is refused
     "adakv:safeguard=2",
     "toString",
     "tova:window=1",
+    "criticalkv:first=1.5",
+    "criticalkv:safeguard=0.2",
+    "criticaladakv:epsilon=x",
+    "expected-attention:covariance=0.5",
+    "expected-attention:future=0",
+    "expected-attention:epsilon=2",
+    "q-filter:window=1",
+    "simlayerkv:threshold=1.1",
+    "simlayerkv:window=0",
     7,
     null,
   ]) {

@@ -61,7 +61,7 @@ for (const [path, forms] of [
   [GEMMA, { keys: "f32", values: "q4" }],
   [GEMMA, { keys: "q4", values: "q4", kvFormat: "mean,outliers:2,factors,salient:1" }],
 ] as const) {
-  const format = "kvFormat" in forms ? `${forms.kvFormat},` : "";
+  const format = "kvFormat" in forms ? `${forms.kvFormat},` : "channels,"; // as without names
   const named = (heads: readonly string[]) => ({
     ...forms,
     kvRotation: false,

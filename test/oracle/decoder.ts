@@ -38,14 +38,8 @@ export interface Decoded {
   readonly inputs: readonly (readonly (readonly number[])[])[];
 }
 
-/** Queries, keys (rotated, if not said otherwise) and values of a layer's tokens: [head][token]. */
-export function projected(
-  shape: DecoderShape,
-  weights: Weights,
-  inputs: Decoded["inputs"],
-  layer: number,
-  isRotated = true,
-) {
+/** Queries and keys, also before they are rotated, and values of a layer's tokens: [head][token]. */
+export function projected(shape: DecoderShape, weights: Weights, inputs: Decoded["inputs"], layer: number) {
   const of = (name: string, dim: number, rotated: boolean) => {
     const rows = inputs[layer]!.map((x, t) => {
       const all = heads(multiply(weights.get(`blk.${layer}.${name}.weight`)!, x), dim);
@@ -55,8 +49,10 @@ export function projected(
   };
   const { keyDim, valueDim } = shape;
   return {
-    queries: of("attn_q", keyDim, isRotated),
-    keys: of("attn_k", keyDim, isRotated),
+    queries: of("attn_q", keyDim, true),
+    plainQueries: of("attn_q", keyDim, false),
+    keys: of("attn_k", keyDim, true),
+    plainKeys: of("attn_k", keyDim, false),
     values: of("attn_v", valueDim, false),
   };
 }
@@ -149,12 +145,14 @@ function attendLeft(
   const { nHeads, nKvHeads, keyDim, valueDim } = shape;
   const split = (name: string, dim: number) => inputs.map((x) => heads(multiply(of(name), x), dim));
   const [queries, keys, values] = [split("attn_q", keyDim), split("attn_k", keyDim), split("attn_v", valueDim)];
+  const placed = keys.map((token, j) => token.map((k) => rotate(k, j)));
   const outputs = queries.map((token, t) => {
     return token.flatMap((q, h) => {
       const g = Math.floor((h * nKvHeads) / nHeads);
       const left = visible(t, layer, g);
       const turned = rotate(q, byPlace ? left.length - 1 : t);
-      const scores = left.map((j, place) => dot(turned, rotate(keys[j]![g]!, byPlace ? place : j)) / Math.sqrt(keyDim));
+      const keyAt = (j: number, place: number) => (byPlace ? rotate(keys[j]![g]!, place) : placed[j]![g]!);
+      const scores = left.map((j, place) => dot(turned, keyAt(j, place)) / Math.sqrt(keyDim));
       const weights = softmax64(scores);
       return Array.from({ length: valueDim }, (_, d) =>
         weights.reduce((sum, weight, place) => sum + weight * values[left[place]!]![g]![d]!, 0),

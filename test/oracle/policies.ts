@@ -4,6 +4,8 @@
  */
 
 import { rotate } from "./decoder.ts";
+import { firstEigenvector64 } from "./eigenvectors.ts";
+import { ropeAngle64 } from "./elementwise.ts";
 
 export type Rows = readonly (readonly number[])[];
 
@@ -248,4 +250,140 @@ export function repeated64(
     }
   }
   return most;
+}
+
+export interface Expectation {
+  readonly sinks: number;
+  /** Positions to come, counted from the number of keys on. */
+  readonly future: number;
+  readonly covariance: boolean;
+  readonly vnorm: boolean;
+  readonly epsilon: number;
+  readonly ropeBase: number;
+}
+
+/**
+ * Expected attention, as the logarithm of its score.
+ *
+ * @param heads - queries of each head of the group, before RoPE, whose pairs of dims are (2i, 2i + 1)
+ */
+export function expected64(heads: readonly Rows[], keys: Rows, values: Rows, by: Expectation): number[] {
+  const { sinks, future, ropeBase } = by;
+  const dim = keys[0]!.length;
+  const angles = (i: number) =>
+    Array.from({ length: future }, (_, t) => ropeAngle64(keys.length + t, i, dim, ropeBase));
+  const rotation = Array.from({ length: dim }, (_, i) =>
+    Array.from({ length: dim }, (_, j) => {
+      if (i >> 1 !== j >> 1) return 0;
+      if (i === j) return mean(angles(i >> 1).map(Math.cos));
+      return mean(angles(i >> 1).map(Math.sin)) * (i % 2 === 0 ? -1 : 1);
+    }),
+  );
+  const turn = (x: readonly number[]): number[] => rotation.map((row) => dot(row, x));
+  const attention = heads.map((queries) => {
+    const counted = queries.slice(sinks);
+    const m = keys[0]!.map((_, d) => mean(counted.map((q) => q[d]!)));
+    const turned = counted.map((q) => turn(q.map((x, d) => x - m[d]!)));
+    const scores = keys.slice(sinks).map((key) => {
+      const spread = by.covariance ? mean(turned.map((q) => dot(q, key) ** 2)) : 0;
+      return dot(turn(m), key) / Math.sqrt(dim) + spread / (2 * dim);
+    });
+    const highest = Math.max(...scores);
+    const weights = scores.map((score) => Math.exp(score - highest));
+    const sum = weights.reduce((a, b) => a + b, 0);
+    return weights.map((weight) => weight / sum);
+  });
+  return keys.map((_, j) => {
+    if (j < sinks) return Number.POSITIVE_INFINITY;
+    const score = mean(attention.map((weights) => weights[j - sinks]!));
+    return Math.log(by.vnorm ? (score + by.epsilon) * norm(values[j]!) : score);
+  });
+}
+
+/**
+ * What a layer's newest queries pay to the first slots and to `recent` of those before themselves, the mean.
+ *
+ * @param groups - queries of each head, the last ones, by KV head; keys by KV head
+ */
+export function laziness64(
+  groups: readonly (readonly Rows[])[],
+  keys: readonly Rows[],
+  sinks: number,
+  recent: number,
+): number {
+  const sums = groups.flatMap((heads, kv) =>
+    heads.flatMap((queries) => {
+      const n = keys[kv]!.length - queries.length;
+      return windowAttention64(queries, keys[kv]!).map((weights) =>
+        weights.reduce((sum, a, j) => sum + (j < sinks || (j >= n - recent && j < n) ? a : 0), 0),
+      );
+    }),
+  );
+  return mean(sums);
+}
+
+/** The filter of a KV head: what the queries of each head of its group have most in common, the mean of it. */
+export function qFilter64(heads: readonly Rows[]): number[] {
+  const directions = heads.map((queries) => {
+    const products = queries[0]!.map((_, i) =>
+      queries[0]!.map((__, j) => queries.reduce((sum, q) => sum + q[i]! * q[j]!, 0)),
+    );
+    const v = firstEigenvector64(products);
+    const sign = Math.sign(queries.reduce((sum, q) => sum + dot(q, v), 0));
+    return v.map((x) => x * sign);
+  });
+  return directions[0]!.map((_, d) => mean(directions.map((v) => v[d]!)));
+}
+
+/** Scores by a filter. */
+export const filtered64 = (keys: Rows, filter: readonly number[]): number[] => keys.map((key) => dot(key, filter));
+
+/**
+ * Mean over the heads of a group of |v Wo|_1, from a KV head's values and the output matrix [hiddenDim][heads * valueDim].
+ */
+export function outputNorms64(
+  values: Rows,
+  output: Float32Array,
+  hiddenDim: number,
+  heads: readonly number[],
+): number[] {
+  const columns = output.length / hiddenDim;
+  return values.map((v) => {
+    const norms = heads.map((h) => {
+      let sum = 0;
+      for (let r = 0; r < hiddenDim; ++r) {
+        sum += Math.abs(v.reduce((dot, x, d) => dot + x * output[r * columns + h * v.length + d]!, 0));
+      }
+      return sum;
+    });
+    return mean(norms);
+  });
+}
+
+/** Slots of each head of a layer whose budget is dealt by score, each at least `safe` of them. */
+export function dealt64(scores: readonly (readonly number[])[], budget: number, safe: number): number[] {
+  const all = scores.flatMap((of, kv) => {
+    const order = of.map((_, j) => j).sort((a, b) => of[b]! - of[a]!);
+    return order.map((j, rank) => ({ kv, score: rank < safe ? Number.POSITIVE_INFINITY : of[j]! }));
+  });
+  const chosen = all.sort((a, b) => (a.score === b.score ? 0 : b.score - a.score)).slice(0, budget * scores.length);
+  return scores.map((_, kv) => chosen.filter((one) => one.kv === kv).length);
+}
+
+/** Slots that stay of a head by CriticalKV's two stages. */
+export function criticalKv64(
+  scores: readonly number[],
+  norms: readonly number[],
+  budget: number,
+  first = 0.5,
+  epsilon = 1e-4,
+): number[] {
+  const highest = (of: readonly number[], n: number) =>
+    of
+      .map((_, j) => j)
+      .sort((a, b) => of[b]! - of[a]!)
+      .slice(0, n);
+  const lifted = new Set(highest(scores, Math.floor(budget * first)));
+  const second = scores.map((score, j) => (lifted.has(j) ? Number.POSITIVE_INFINITY : (score + epsilon) * norms[j]!));
+  return highest(second, budget).sort((a, b) => a - b);
 }

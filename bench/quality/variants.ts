@@ -1,0 +1,104 @@
+/**
+ * What is compared: forms of pages, and within each of them policies that keep a share of a prompt.
+ *
+ *   FORMAT: KEYS[:VALUES[:GROUP[:WINDOW[:ROTATION[:KVFORMAT]]]]], + between the names of a kvFormat;
+ *           "exact" is f32 pages and f32 activations
+ *   POLICY: a policy's text, and +sSINKSrWINDOW for tokens that stay in any case: snapkv, key-diff+s4r64
+ * @module
+ */
+import { Observed, Policy } from "../../assembly/memory/status.ts";
+import { ThimbleError } from "../../host/errors.ts";
+import { type CacheOptions, cacheConfig, type KvFormName } from "../../host/kv-cache.ts";
+import type { PlanOptions } from "../../host/plan.ts";
+import { POLICY_NAMES, type PolicySpec, parsePolicy } from "../../host/policy.ts";
+import type { PromptRule } from "../../host/prompt-end.ts";
+
+/** The whole prompt stays. */
+export const FULL = "full";
+
+export interface Variant {
+  /** "full", "snapkv@0.5", "key-diff+s4r64@0.75". */
+  readonly name: string;
+  /** Undefined: all stays. */
+  readonly rule: PromptRule | undefined;
+  readonly policy: PolicySpec | undefined;
+}
+
+export interface Format {
+  readonly name: string;
+  readonly options: CacheOptions & Pick<PlanOptions, "activations">;
+}
+
+/** @throws ThimbleError invalid_option */
+export function parseFormat(name: string): Format {
+  if (name === "exact") return { name, options: { keys: "f32", values: "f32", activations: "f32" } };
+  const [keys, values, group, window, rotation, ...rest] = name.split(":");
+  const options: CacheOptions = {
+    keys: keys as KvFormName,
+    values: (values ?? keys) as KvFormName,
+    ...(group === undefined ? {} : { kvGroup: Number(group) }),
+    ...(window === undefined ? {} : { kvWindow: Number(window) }),
+    ...(rotation === undefined || rotation === "" ? {} : { kvRotation: rotation === "on" }),
+    ...(rest.length === 0 ? {} : { kvFormat: rest.join(":").replaceAll("+", ",") }),
+  };
+  cacheConfig(options);
+  return { name, options };
+}
+
+/** Policies that one prefill can serve together: they need of it no more than the queries of its last rows. */
+export const MEASURED: readonly string[] = POLICY_NAMES.filter((name) => isMeasured(parsePolicy(name)));
+
+function isMeasured({ policy, dealing, values, observed, queryStatistics, needsFilters }: PolicySpec): boolean {
+  const isPlain = (policy & Policy.CRITICAL) === 0 && queryStatistics === 0 && !needsFilters;
+  return isPlain && observed === Observed.NOTHING && dealing !== "heads" && !values.has("sketch");
+}
+
+/** Every policy at every ratio (the share that goes), and the whole prompt. @throws ThimbleError invalid_option */
+export function variantsOf(policies: readonly string[], ratios: readonly number[]): Variant[] {
+  const full: Variant = { name: FULL, rule: undefined, policy: undefined };
+  const choosing = policies.flatMap((text): Variant[] => {
+    const { policy, sinks, window } = parseProtected(text);
+    return ratios.map((ratio) => ({
+      name: `${text}@${ratio}`,
+      rule: { keep: { share: 1 - ratio }, sinks, window },
+      policy,
+    }));
+  });
+  return [full, ...choosing];
+}
+
+function parseProtected(text: string): { policy: PolicySpec; sinks: number; window: number } {
+  const [, name, sinks = "0", window = "0"] = /^(.*?)(?:\+s(\d+)r(\d+))?$/.exec(text)!;
+  const policy = parsePolicy(name);
+  if (!isMeasured(policy)) {
+    const message = `${name} needs more of a prompt than its last rows; measured are ${MEASURED.join(", ")}`;
+    throw new ThimbleError("invalid_option", message, { name: "policies" });
+  }
+  return { policy, sinks: Number(sinks), window: Number(window) };
+}
+
+/** "snapkv:window=32,kernel=7,key-diff+s4r64": a comma before NAME= belongs to the policy. */
+export function splitPolicies(list: string): string[] {
+  return list.split(/,(?![a-z]+=)/).filter(Boolean);
+}
+
+/**
+ * Options to load a model with, so that every variant can be made of one prefill: the policy that looks at most rows.
+ * Formats whose pages go as a whole have no policies, and only the full cache remains.
+ */
+export function loadOptionsOf(
+  format: Format,
+  variants: readonly Variant[],
+): { options: Format["options"]; variants: Variant[] } {
+  const specs = variants.flatMap(({ policy }) => policy ?? []);
+  if (specs.length === 0) return { options: format.options, variants: [...variants] };
+  const most = specs.reduce((a, b) => (b.observeRows > a.observeRows ? b : a));
+  const parameters = [...most.values].map(([key, value]) => `${key}=${value}`).join(",");
+  const options = { ...format.options, policy: parameters === "" ? most.name : `${most.name}:${parameters}` };
+  try {
+    cacheConfig(options);
+  } catch {
+    return { options: format.options, variants: variants.filter(({ policy }) => policy === undefined) };
+  }
+  return { options, variants: [...variants] };
+}
