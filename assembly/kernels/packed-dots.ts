@@ -37,6 +37,20 @@ function addFour(acc: v128, codes: v128, x: v128, isKeys: bool, ones: v128): v12
   return isKeys ? addBytes(acc, x, codes, ones) : addBytes(acc, codes, x, ones);
 }
 
+/** Stores an octet's dots of one row (a) or three. */
+// @ts-ignore: decorator
+@inline
+function putOctet(dots: usize, a0: v128, a1: v128, b0: v128, b1: v128, c0: v128, c1: v128, nRows: u32): void {
+  v128.store(dots, a0);
+  v128.store(dots, a1, 16);
+  if (nRows == 3) {
+    v128.store(dots, b0, DOTS_STRIDE);
+    v128.store(dots, b1, DOTS_STRIDE + 16);
+    v128.store(dots, c0, 2 * DOTS_STRIDE);
+    v128.store(dots, c1, 2 * DOTS_STRIDE + 16);
+  }
+}
+
 /** One octet of bytes, 16 products at a time. */
 // @ts-ignore: decorator
 @inline
@@ -63,14 +77,7 @@ function octetBytes16(dots: usize, blocks: usize, nFours: usize, x: usize, xStri
       c1 = addFour(c1, k1, xc, isKeys, ones);
     }
   }
-  v128.store(dots, a0);
-  v128.store(dots, a1, 16);
-  if (nRows == 3) {
-    v128.store(dots, b0, DOTS_STRIDE);
-    v128.store(dots, b1, DOTS_STRIDE + 16);
-    v128.store(dots, c0, 2 * DOTS_STRIDE);
-    v128.store(dots, c1, 2 * DOTS_STRIDE + 16);
-  }
+  putOctet(dots, a0, a1, b0, b1, c0, c1, nRows);
 }
 
 /** Half an octet of bytes, pairs of i16: entries 4 half .. 4 half + 3. */
@@ -184,14 +191,7 @@ function octetNibbles8(dots: usize, blocks: usize, nFours: usize, x: usize, xStr
       c1 = addPairs(addPairs(c1, k1, xc), k3, yc);
     }
   }
-  v128.store(dots, a0);
-  v128.store(dots, a1, 16);
-  if (nRows == 3) {
-    v128.store(dots, b0, DOTS_STRIDE);
-    v128.store(dots, b1, DOTS_STRIDE + 16);
-    v128.store(dots, c0, 2 * DOTS_STRIDE);
-    v128.store(dots, c1, 2 * DOTS_STRIDE + 16);
-  }
+  putOctet(dots, a0, a1, b0, b1, c0, c1, nRows);
 }
 
 // @ts-ignore: decorator

@@ -50,6 +50,15 @@ export function storeMultipliers(query: usize, codes: v128, d: u32, dim: u32): v
   else v128.store64_lane(at + (d << 1), v128.shuffle<i16>(halves, halves, 0, 2, 1, 3, 4, 5, 6, 7), 0, QUERY_CODES);
 }
 
+/** Those of eight codes, i16. */
+// @ts-ignore: decorator
+@inline
+export function storeMultipliers8(query: usize, codes: v128, d: u32, dim: u32): void {
+  const at = query + (padded(dim) << 1);
+  if (ASC_FEATURE_RELAXED_SIMD) v128.store64_lane(at + d, i8x16.narrow_i16x8_s(codes, codes), 0, QUERY_CODES);
+  else v128.store(at + (d << 1), v128.shuffle<i16>(codes, codes, 0, 2, 1, 3, 4, 6, 5, 7), QUERY_CODES);
+}
+
 /** Codes are q times this. */
 // @ts-ignore: decorator
 @inline

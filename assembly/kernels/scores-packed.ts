@@ -32,6 +32,17 @@ function addDots(
   v128.store(scores, score);
 }
 
+/** Scores where scales and minima are 1, of one group: what is left of the formula. */
+// @ts-ignore: decorator
+@inline
+function addUnits(scores: usize, dots: usize, query: usize): void {
+  const sum = v128.load32_splat(query, 4);
+  const factor = v128.load32_splat(query);
+  for (let end = dots + 128; dots < end; dots += 16, scores += 16) {
+    v128.store(scores, f32x4.mul(f32x4.add(f32x4.convert_i32x4_s(v128.load(dots)), sum), factor));
+  }
+}
+
 /** What dots with codes that have KEY_ZERO added begin with. */
 // @ts-ignore: decorator
 @inline
@@ -92,7 +103,7 @@ export function scoresPacked(scores: usize, query: usize, keys: usize, form: KvF
   scoresScaled(scores, query, keys, form, scales, minima, dim, group, nHeads, work);
 }
 
-/** The same with scales and minima (of Q4 and Q3) that lie elsewhere, f16 [groups][32]. */
+/** The same with scales and minima (of Q4 and Q3) that lie elsewhere, f16 [groups][32]; 0: all are 1, of one group. */
 export function scoresScaled(
   scores: usize, query: usize, keys: usize, form: KvForm, scales: usize, minima: usize, dim: u32, group: u32, nHeads: u32, work: usize,
 ): void {
@@ -116,7 +127,9 @@ export function scoresScaled(
     const sum = query + 4 + (g << 2);
     const s = scales + g * SCALES_BYTES;
     const isLast = d + group >= dim;
-    if (form == KvForm.Q4) {
+    if (scales == 0) {
+      for (let h: u32 = 0; h < nHeads; ++h) addUnits(scores + h * SCORES_BYTES, work + h * DOTS_STRIDE, query + h * stride);
+    } else if (form == KvForm.Q4) {
       const m = minima + g * SCALES_BYTES;
       if (nHeads == 3) addNibbles3(scores, work, query, stride, sum, s, m, d == 0, isLast);
       else addNibbles1(scores, work, query, stride, sum, s, m, d == 0, isLast);

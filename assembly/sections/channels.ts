@@ -14,7 +14,7 @@
  */
 import { codeAt, codesBytes, codesForm, putCode } from "../cache/packed-page";
 import { roundUpToByte, unsignedBytes4, unsignedByteToFloat } from "../kernels/f8";
-import { queryBytes, queryFactor, queryInverse, storeMultipliers } from "../kernels/quantize-query";
+import { queryBytes, queryFactor, queryInverse, storeMultipliers, storeMultipliers8 } from "../kernels/quantize-query";
 import { scoresScaled } from "../kernels/scores-packed";
 import { roundMagic } from "../kernels/simd";
 import { KvForm, Part, Size } from "../memory/status";
@@ -93,29 +93,28 @@ function channelQuery(out: usize, q: usize, scratch: usize, dim: u32, factor: f3
   }
   tops = i32x4.max_s(tops, v128.shuffle<i32>(tops, tops, 2, 3, 0, 1));
   const absmax = reinterpret<f32>(max<i32>(i32x4.extract_lane(tops, 0), i32x4.extract_lane(tops, 1)));
-  const isFinite = absmax < Infinity;
   const inverse = f32x4.splat(queryInverse(absmax));
   const magic = roundMagic();
   let sums = i32x4.splat(0);
-  for (let d: u32 = 0; d < dim; d += 4) {
-    const rounded = i32x4.sub(f32x4.add(f32x4.mul(v128.load(scaled + (d << 2)), inverse), magic), magic);
-    const codes = isFinite ? rounded : i32x4.splat(0);
+  let d: u32 = 0;
+  for (; d + 8 <= dim; d += 8) {
+    const c0 = i32x4.sub(f32x4.add(f32x4.mul(v128.load(scaled + (d << 2)), inverse), magic), magic);
+    const c1 = i32x4.sub(f32x4.add(f32x4.mul(v128.load(scaled + (d << 2), 16), inverse), magic), magic);
+    const codes = i16x8.narrow_i32x4_s(c0, c1);
+    storeMultipliers8(out, codes, d, dim);
+    sums = i32x4.add(sums, i32x4.dot_i16x8_s(codes, v128.load(zeros + (d << 1))));
+  }
+  if (d < dim) {
+    const codes = i32x4.sub(f32x4.add(f32x4.mul(v128.load(scaled + (d << 2)), inverse), magic), magic);
     storeMultipliers(out, codes, d, dim);
     const halves = i16x8.narrow_i32x4_s(codes, i32x4.splat(0));
     sums = i32x4.add(sums, i32x4.dot_i16x8_s(halves, v128.load64_zero(zeros + (d << 1))));
   }
-  store<f32>(out, isFinite ? queryFactor(absmax, factor) : NaN);
-  store<f32>(out, <f32>(i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1)), 4);
+  // A NaN or an infinity makes the codes nonsense, and all scores NaN.
+  store<f32>(out, absmax < Infinity ? queryFactor(absmax, factor) : NaN);
+  const half = i32x4.add(sums, v128.shuffle<i32>(sums, sums, 2, 3, 0, 1));
+  store<f32>(out, <f32>(i32x4.extract_lane(half, 0) + i32x4.extract_lane(half, 1)), 4);
 }
-
-/** Scales of 1 for every slot. */
-const ONES: usize = memory.data<u32>(
-  [
-    0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00,
-    0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00, 0x3c003c00,
-  ],
-  16,
-);
 
 /** Scores of a page for `nHeads` (1 or 3) queries q f32 [nHeads][dim]; `queries` has room for as many queryBytes. */
 export function scoresChannels(
@@ -124,7 +123,7 @@ export function scoresChannels(
   const scales = keys + codesBytes(form, dim);
   decodeChannels(work, scales, dim);
   for (let h: u32 = 0; h < nHeads; ++h) channelQuery(queries + h * queryBytes(dim), q + ((h * dim) << 2), work, dim, factor);
-  scoresScaled(scores, queries, keys, codesForm(form), ONES, ONES, dim, dim, nHeads, work);
+  scoresScaled(scores, queries, keys, codesForm(form), 0, 0, dim, dim, nHeads, work);
 }
 
 /** One head's scores, all of them. */
