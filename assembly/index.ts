@@ -56,8 +56,7 @@ export {
 } from "./model/layout";
 export { letCallerSleep, stopWorkers, work, workersReady } from "./thread/pool";
 export { headKeys, layerAngles, queriesAddress, rowAttention } from "./policy/calibrate";
-export { observeRows } from "./policy/observe";
-export { observedSumsAddress } from "./policy/observed-sums";
+export { observationImage, observationImageBytes, observedStart, observedSumsAddress, observedUntil, observeRows } from "./cache/observation";
 export { filtersAddress } from "./policy/q-filter";
 export { observeSpan } from "./policy/repeat-attention";
 export {

@@ -10,7 +10,7 @@ import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import { formatScratch, queryBytes, wideHeadsOf } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
-import { type PolicySpec, policyScratch, statisticsBytes } from "./policy.ts";
+import { observationBytes, type PolicySpec, policyScratch, statisticsBytes } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -69,7 +69,7 @@ export function regionBytes(bytes: number): number {
 }
 
 /** Sizes of the records of assembly/memory/records.ts. */
-const RECORD = { layer: 96, linear: 28, rope: 64, head: 56, session: 64 } as const;
+const RECORD = { layer: 96, linear: 28, rope: 64, head: 56, session: 72 } as const;
 /** Ranges a session can pin: MAX_PINS of assembly/cache/evict.ts. */
 const PINS = 32;
 /** Tokens that a layer with a sliding window can take back: SPARE of assembly/cache/window.ts. */
@@ -162,7 +162,8 @@ export function planMemory(
   );
   const own = nHeads * ownBytes(cache, config);
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
-  const statistics = statisticsBytes(cache.policy, config);
+  const statistics =
+    statisticsBytes(cache.policy, config) + observationBytes(cache.policy, config, sizes.contextLength);
   const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 2) * nHeads * 16;
   const parts = {
     weights,
@@ -254,20 +255,15 @@ export function sketchColumns(policy: PolicySpec | undefined, keyDim: number): n
   return Math.min(policy?.values.get("sketch") ?? 0, keyDim);
 }
 
-/**
- * Scores, kept slots, a head's keys and weights, budgets, parameters; scratch, filters, a sketch of keys, sums over all rows,
- * observed queries.
- */
+/** Scores, kept slots, a head's keys and weights, budgets, parameters; scratch, filters, a sketch of keys. */
 function policyRegions(config: ModelConfig, sizes: RunSizes): number[] {
-  const { nLayers, nHeads, nKvHeads, keyDim, valueDim } = config;
+  const { nLayers, nKvHeads, keyDim, valueDim } = config;
   const { policy } = sizes.cache;
   if (policy === undefined) return [];
   const slots = sizes.contextLength + Size.PAGE_SLOTS;
   const filters = policy.needsFilters ? nLayers * nKvHeads * keyDim * 4 : 0;
-  const observed = nLayers * policy.observeRows * nHeads * keyDim * 4;
   const sketch = sketchColumns(policy, keyDim);
   const sketched = sketch > 0 ? sketch * keyDim * 4 + sketch * sketch * 8 + keyDim * 12 + 16 : 0;
-  const sums = policy.observed === Observed.NOTHING ? 0 : slots * nLayers * nKvHeads * 4;
   return [
     slots * nKvHeads * 4,
     slots * nKvHeads,
@@ -275,7 +271,7 @@ function policyRegions(config: ModelConfig, sizes: RunSizes): number[] {
     slots * 4,
     nLayers * nKvHeads * 4,
     32,
-    ...[policyScratch(policy, config), filters, sketched, sums, observed].filter((bytes) => bytes > 0),
+    ...[policyScratch(policy, config), filters, sketched].filter((bytes) => bytes > 0),
   ];
 }
 

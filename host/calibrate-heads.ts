@@ -91,7 +91,6 @@ export async function calibrateHeads(
         totals[head]! += score / sequences.length;
       });
     } finally {
-      engine.runtime.exports.observeRows(0, 0);
       engine.runtime.exports.sessionClose(session);
     }
   }
@@ -142,13 +141,13 @@ class Means {
     this.#queries = Array.from({ length: nLayers * nHeads }, () => new Float64Array(keyDim));
   }
 
-  look(_session: number, at: number, rows: number): void {
+  look(session: number, at: number, rows: number): void {
     const { runtime, config } = this.#engine;
     const { nLayers, nHeads, keyDim } = config;
     for (let layer = 0; layer < nLayers; ++layer) {
       for (let r = 0; r < rows; ++r) {
         const angles = anglesAt(this.#engine, layer, at + r);
-        const all = runtime.floats(runtime.exports.queriesAddress(layer, r), nHeads * keyDim);
+        const all = runtime.floats(runtime.exports.queriesAddress(session, layer, r), nHeads * keyDim);
         for (let h = 0; h < nHeads; ++h) {
           const q = Float64Array.from(all.subarray(h * keyDim, (h + 1) * keyDim));
           turn(q, angles, -1);

@@ -92,7 +92,7 @@ async function sumQueries(
         const chunk = ids.slice(at, at + rows);
         exports.observeRows(session, at);
         engine.forward(chunk.map((input, i) => ({ session, input, position: at + i })));
-        const queries = runtime.floats(exports.queriesAddress(0, 0), nLayers * rows * nHeads * keyDim);
+        const queries = runtime.floats(exports.queriesAddress(session, 0, 0), nLayers * rows * nHeads * keyDim);
         for (const [i, head] of sums.entries()) {
           const [layer, h] = [Math.floor(i / nHeads), i % nHeads];
           for (let r = 0; r < chunk.length; ++r) {
@@ -105,7 +105,6 @@ async function sumQueries(
         await platform.pause();
       }
     } finally {
-      exports.observeRows(0, 0);
       exports.sessionClose(session);
     }
   }

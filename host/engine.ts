@@ -48,8 +48,6 @@ export class Engine {
   /** Bytes that may still be taken under the limit. */
   readonly #room: () => number;
   #threads = 1;
-  /** Fulfilled when nobody's prompt is observed as a whole. */
-  #observation: Promise<void> = Promise.resolve();
 
   /** @param limit what memory may grow to; without it, as far as the host allows */
   constructor(runtime: Runtime, config: ModelConfig, sizes: RunSizes, limit?: EngineLimit) {
@@ -144,25 +142,6 @@ export class Engine {
   /** Threads that compute. */
   get threads(): number {
     return this.#threads;
-  }
-
-  /**
-   * For policies that add up over all rows of a prompt: one session's at a time, though others may compute meanwhile. Call
-   * what it gives when the prompt has ended.
-   */
-  async observe(): Promise<() => void> {
-    const before = this.#observation;
-    let free = (): void => {};
-    this.#observation = new Promise((resolve) => {
-      free = resolve;
-    });
-    await before;
-    let isOver = false;
-    return () => {
-      if (!isOver) this.runtime.exports.observeRows(0, 0);
-      isOver = true;
-      free();
-    };
   }
 
   /** A fresh session's address. @throws ThimbleError out_of_memory, over_budget */

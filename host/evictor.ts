@@ -9,13 +9,8 @@ import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import type { EvictedSpan } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
-import { OVERFLOWS, type Overflow, type SessionOptions } from "./token-turn.ts";
-
-/** Positions [first, end) that stay. */
-export interface Pin {
-  readonly first: number;
-  readonly end: number;
-}
+import type { PromptRule } from "./prompt-end.ts";
+import { OVERFLOWS, type Overflow, type Pin, type SessionOptions } from "./token-turn.ts";
 
 /** Most pins of a session: MAX_PINS of assembly/cache/evict.ts. */
 const MAX_PINS = 32;
@@ -30,8 +25,11 @@ export interface EvictionRule {
   readonly windowPages: number;
 }
 
-/** @throws ThimbleError invalid_option */
-export function evictionRule(engine: Engine, options: SessionOptions = {}): EvictionRule {
+/**
+ * @param keep what is kept of prompts: of a session that evicts whole pages, the slots it may hold at any time
+ * @throws ThimbleError invalid_option
+ */
+export function evictionRule(engine: Engine, options: SessionOptions = {}, keep?: PromptRule): EvictionRule {
   const { sinkPages, recentPages } = engine.sizes.cache;
   const { contextLength } = engine.sizes;
   const pages = (name: string, tokens: number | undefined, fewest: number, usual: number): number => {
@@ -42,9 +40,11 @@ export function evictionRule(engine: Engine, options: SessionOptions = {}): Evic
       return Math.max(fewest, Math.ceil(n / Size.PAGE_SLOTS));
     throw new ThimbleError("invalid_option", `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`, { name });
   };
+  const goesByPages = options.overflow === "evict" && engine.sizes.cache.policy?.name === "streaming";
+  const slots = goesByPages && keep !== undefined && "slots" in keep.keep ? keep.keep.slots : contextLength;
   return {
     overflow: checkChoice("overflow", options.overflow ?? "stop", OVERFLOWS),
-    maxPages: Math.floor(contextLength / Size.PAGE_SLOTS),
+    maxPages: Math.floor(Math.min(contextLength, slots) / Size.PAGE_SLOTS),
     sinkPages: pages("sinks", options.sinks, sinkPages, 32),
     windowPages: pages("window", options.window, recentPages, 64),
   };

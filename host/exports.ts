@@ -58,12 +58,18 @@ export interface EngineExports {
   sessionEvict(address: number, maxPages: number, sinkPages: number, windowPages: number): Status;
   sessionPin(address: number, first: number, end: number): Status;
   sessionUnpin(address: number): void;
-  /** The rows of a session that are observed, from this position on; session 0: of none. */
+  /** A session's rows count for policies from this position on, and nothing has been added up; 2^32 - 1: none do. */
   observeRows(session: number, from: number): void;
-  /** What the rows of a repetition repeat: see policy/repeat-attention.ts. */
-  observeSpan(sinks: number, low: number, high: number, isFirst: boolean): void;
+  /** Where they begin to, or which are not repeated yet: see cache/observation.ts. */
+  observedStart(session: number): number;
+  observedUntil(session: number, end: number): void;
+  /** What a policy has of a session's rows, as capsules keep it. */
+  observationImage(session: number): number;
+  observationImageBytes(): number;
+  /** What the rows of a fork repeat, from position `from` on; fork 0: nothing. See policy/repeat-attention.ts. */
+  observeSpan(session: number, fork: number, from: number, sinks: number, low: number, high: number): void;
   /** f32 of every slot that a head can have, what all rows have added up; 0 where the policy does not ask for it. */
-  observedSumsAddress(head: number): number;
+  observedSumsAddress(session: number, head: number): number;
   /** f32 [layers][nKvHeads][keyDim]; 0: no policy takes them. */
   filtersAddress(): number;
   /** A session's queries count from position `from` on, and those before do not any more; 2^32 - 1: none. */
@@ -73,7 +79,7 @@ export interface EngineExports {
   /** Evicts down to the budgets by `scoring`, a policy and perhaps CRITICAL; `safe` above 1: each head its own. */
   promptEvict(session: number, scoring: number, sinks: number, window: number, safe: number): Status;
   /** For calibrations: see policy/calibrate.ts. */
-  queriesAddress(layer: number, row: number): number;
+  queriesAddress(session: number, layer: number, row: number): number;
   headKeys(session: number, head: number): number;
   rowAttention(session: number, layer: number, queryHead: number, row: number): number;
   layerAngles(layer: number, position: number): number;

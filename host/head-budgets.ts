@@ -12,6 +12,24 @@ export function streamingSlots({ values }: PolicySpec, n: number): number {
   return Math.min(n, values.get("sinks")! + recent);
 }
 
+/** The share of heads that streams where nothing says how many. */
+const HALF = 0.5;
+
+/**
+ * Slots of each head where none may keep everything: the share `heads` of them streams, or half; the others have the same
+ * number each, so that all together have `slots` on average, and keep their newest.
+ */
+export function boundedBudgets(spec: PolicySpec, scores: readonly number[], slots: number): number[] {
+  const few = streamingSlots(spec, slots);
+  const order = scores.flatMap((score, head) => (Number.isNaN(score) ? [] : [head]));
+  order.sort((a, b) => scores[a]! - scores[b]! || a - b);
+  const streaming = Math.min(order.length - 1, Math.round(order.length * (spec.values.get("heads")! || HALF)));
+  const others = Math.floor((order.length * slots - streaming * few) / (order.length - streaming));
+  const budgets = scores.map(() => others);
+  for (const head of order.slice(0, streaming)) budgets[head] = few;
+  return budgets;
+}
+
 /**
  * Slots of each head, where the highest scores of all layers' heads stay: a layer's sum, shared out among its heads.
  *

@@ -1,6 +1,7 @@
 /**
  * What a session has forgotten: every span of tokens whose keys and values were evicted, in order. Spans that go one after
- * the other in the same turn from the same number of heads are one entry.
+ * the other in the same turn from the same number of heads are one entry. It does not grow without end: of a long life the
+ * older half of the entries is joined two by two whenever there are too many.
  * @module
  */
 
@@ -30,11 +31,42 @@ export interface DatedEntry extends LedgerEntry {
   readonly at: number;
 }
 
+/** Entries are joined where there would be more. */
+export const MOST_ENTRIES = 8192;
+
 export class Ledger {
   readonly #dated: DatedEntry[];
+  #added = 0;
 
   constructor(dated: readonly DatedEntry[] = []) {
     this.#dated = [...dated];
+    this.#added = dated.length;
+    this.#fold();
+  }
+
+  /** Entries that were ever added. */
+  get added(): number {
+    return this.#added;
+  }
+
+  /** Joins neighbours of the older half: from the first's begin to the last's end, as many bytes, as many heads at most. */
+  #fold(): void {
+    while (this.#dated.length > MOST_ENTRIES) {
+      const half = this.#dated.length >> 1;
+      const joined: DatedEntry[] = [];
+      for (let i = 0; i < half; i += 2) {
+        const [a, b] = [this.#dated[i]!, this.#dated[i + 1]!];
+        joined.push({
+          ...b,
+          first: Math.min(a.first, b.first),
+          end: Math.max(a.end, b.end),
+          heads: Math.max(a.heads, b.heads),
+          bytes: a.bytes + b.bytes,
+          score: a.score === undefined || b.score === undefined ? undefined : Math.max(a.score, b.score),
+        });
+      }
+      this.#dated.splice(0, half + (half % 2), ...joined);
+    }
   }
 
   /** Entries as they came, before neighbours are joined. */
@@ -63,6 +95,8 @@ export class Ledger {
   add(spans: readonly EvictedSpan[], at: number, turn: number, policy: string): LedgerEntry[] {
     const dated = spans.map((span) => ({ ...span, turn, policy, at }));
     for (const entry of dated) this.#dated.push(entry);
+    this.#added += dated.length;
+    this.#fold();
     return merge(dated);
   }
 
@@ -71,6 +105,7 @@ export class Ledger {
     this.#dated.length = 0;
   }
 
+  /** Another one that goes its own way. */
   copy(): Ledger {
     return new Ledger(this.#dated);
   }

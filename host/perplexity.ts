@@ -6,7 +6,7 @@ import { ThimbleError } from "./errors.ts";
 import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
-import { beginPrompt, endPrompt, observedRows, observesAll, promptRule } from "./prompt-end.ts";
+import { beginPrompt, endPrompt, promptRule } from "./prompt-end.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
@@ -63,12 +63,9 @@ export async function perplexity(
   const argmax: number[] = [];
   const gap: number[] = [];
   const session = engine.openSession();
-  let endObservation = (): void => {};
   try {
     setEviction(engine, session, rule, []);
     const prompt = promptRule(engine, options);
-    if (prompt !== undefined && observesAll(engine)) endObservation = await engine.observe();
-    if (prompt !== undefined) engine.runtime.exports.observeRows(session, Math.max(0, from - observedRows(engine)));
     beginPrompt(engine, session, 0, prompt === undefined);
     const prompted = prompt === undefined ? 0 : from;
     for (let at = 0, end = 0; at < ids.length - 1; at = end) {
@@ -76,7 +73,6 @@ export async function perplexity(
       if (at === prompted && prompt !== undefined) {
         const check = (): void => options.signal?.throwIfAborted();
         await endPrompt(engine, session, prompt, ids.slice(0, from), { host: platform, check });
-        endObservation();
       }
       end = Math.min(at + maxOutputs, at < prompted ? prompted : ids.length - 1, ids.length - 1);
       const rows = ids.slice(at, end);
@@ -94,7 +90,6 @@ export async function perplexity(
       await platform.pause();
     }
   } finally {
-    endObservation();
     engine.runtime.exports.sessionClose(session);
   }
   const meanNll = nll.reduce((sum, value) => sum + value, 0) / nll.length;

@@ -3,7 +3,7 @@
  * many each KV head keeps.
  * @module
  */
-import { Observed, Policy } from "../assembly/memory/status.ts";
+import { Observed, Policy, Size } from "../assembly/memory/status.ts";
 import { ThimbleError } from "./errors.ts";
 
 /**
@@ -278,6 +278,12 @@ export function parsePolicy(text: unknown): PolicySpec {
   return { name: name as PolicyName, policy, dealing, values, taken, ...needs };
 }
 
+/** The policy with all its parameters. */
+export function describePolicy({ name, values }: PolicySpec): string {
+  const parameters = [...values].map(([key, value]) => `${key}=${value}`).join(",");
+  return parameters === "" ? name : `${name}:${parameters}`;
+}
+
 /** Bytes that the policy's own steps work in, as their files in assembly/policy draw them. */
 export function policyScratch({ policy, queryStatistics }: PolicySpec, { keyDim, valueDim }: HeadDims): number {
   const critical = policy & Policy.CRITICAL ? 64 + 128 + valueDim * 32 + (valueDim + 64) * 4 : 0;
@@ -291,6 +297,17 @@ export function statisticsBytes(policy: PolicySpec | undefined, { nLayers, nHead
   if (queryStatistics === 0) return 0;
   const products = queryStatistics > 1 ? (keyDim * (keyDim + 2)) / 2 : 0;
   return 16 + nLayers * nHeads * (keyDim + products) * 8;
+}
+
+/** Bytes of what is observed of a session's rows, as assembly/cache/observation.ts draws it. */
+export function observationBytes(
+  policy: PolicySpec | undefined,
+  { nLayers, nHeads, nKvHeads, keyDim }: QueryHeads & { readonly nKvHeads: number },
+  contextLength: number,
+): number {
+  if (policy === undefined) return 0;
+  const sums = policy.observed === Observed.NOTHING ? 0 : nLayers * nKvHeads * (contextLength + Size.PAGE_SLOTS) * 4;
+  return sums + nLayers * policy.observeRows * nHeads * keyDim * 4;
 }
 
 function refuse(message: string): ThimbleError {

@@ -6,13 +6,13 @@
 import { Observed, Policy, Size, Status } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { headBudgets, overallBudgets, streamingSlots } from "./head-budgets.ts";
+import { boundedBudgets, headBudgets, overallBudgets, streamingSlots } from "./head-budgets.ts";
 import { pageSizes } from "./kv-cache.ts";
 import type { EvictedSpan } from "./ledger.ts";
 import { checkInteger } from "./options.ts";
 import { layerBudgets, type PolicySpec } from "./policy.ts";
 import { type PassHost, repeatContext } from "./repeat.ts";
-import type { Keep, SessionOptions } from "./token-turn.ts";
+import type { Keep, Pin, SessionOptions } from "./token-turn.ts";
 
 export interface PromptRule {
   /** Share of the held slots that stays, or slots of each KV head. */
@@ -20,6 +20,9 @@ export interface PromptRule {
   /** First and newest tokens that stay in any case. */
   readonly sinks: number;
   readonly window: number;
+  readonly pins?: readonly Pin[];
+  /** What stays is to be thinned again and again (thinning.ts), so that no head may keep everything. */
+  readonly streams?: boolean;
 }
 
 /** Budgets above 1 deal nothing: each head has its own. */
@@ -81,19 +84,10 @@ function slotsOf({ sizes, config }: Engine, bytes: number): number {
   return Math.floor(bytes / (config.nLayers * config.nKvHeads * aged)) * Size.PAGE_SLOTS;
 }
 
-/**
- * Rows at the end of a prompt that a policy looks at. They must be computed without another session's prompt in between:
- * where they are all (`observesAll`), by `Engine.observe`.
- */
-export function observedRows(engine: Engine): number {
-  const { contextLength, cache } = engine.sizes;
-  return observesAll(engine) ? contextLength : (cache.policy?.observeRows ?? 0);
-}
-
-/** Whether a policy looks at all rows of a prompt. */
-export function observesAll({ sizes }: Engine): boolean {
-  const observed = sizes.cache.policy?.observed ?? Observed.NOTHING;
-  return observed !== Observed.NOTHING && observed !== Observed.LARGEST;
+/** Rows at the end of a prompt that a policy looks at, and which a session must compute itself. */
+export function observedRows({ sizes }: Engine): number {
+  const { observed = Observed.NOTHING, observeRows = 0 } = sizes.cache.policy ?? {};
+  return observed === Observed.ATTENTION || observed === Observed.CHUNKS ? sizes.contextLength : observeRows;
 }
 
 /**
@@ -111,15 +105,19 @@ export async function endPrompt(
   pass: PassHost,
 ): Promise<{ readonly spans: readonly EvictedSpan[]; readonly repeatedTokens: number }> {
   const policy = engine.sizes.cache.policy!;
-  if (policy.policy !== Policy.KVZIP) return { spans: evictPrompt(engine, session, rule, policy), repeatedTokens: 0 };
+  const { exports } = engine.runtime;
+  if (policy.policy !== Policy.KVZIP) {
+    const spans = evictPrompt(engine, session, rule, policy);
+    exports.observeRows(session, NEVER);
+    exports.collectQueries(session, NEVER);
+    return { spans, repeatedTokens: 0 };
+  }
   if (shareOf(rule, heldPositions(engine, session)) >= 1) return { spans: [], repeatedTokens: 0 };
-  const endObservation = await engine.observe();
   try {
-    pass.check();
     const { tokens, recent } = await repeatContext(engine, session, ids, policy, pass);
     return { spans: evictPrompt(engine, session, rule, policy, recent), repeatedTokens: tokens };
   } finally {
-    endObservation();
+    exports.observeRows(session, NEVER);
   }
 }
 
@@ -128,18 +126,21 @@ function shareOf({ keep }: PromptRule, held: readonly Uint32Array[]): number {
   return "share" in keep ? keep.share : Math.min(1, keep.slots / Math.max(...held.map(({ length }) => length)));
 }
 
-/** Says that no query counts. */
-const NEVER = 2 ** 32 - 1;
+/** Says that no row counts: NOBODY of assembly/cache/observation.ts. */
+export const NEVER = 2 ** 32 - 1;
 
 /**
- * A prompt begins, whose rows from position `from` on are still to be computed: where the policy expects more queries of
- * their kind they are counted until it ends (`evictPrompt`), and `true` says that the prompt is to be computed in one go.
+ * A prompt begins, whose rows from position `from` on are still to be computed: they count for the policy until it ends
+ * (`evictPrompt`). `true` says that the prompt is to be computed in one go.
  */
 export function beginPrompt({ runtime, sizes }: Engine, session: number, from: number, keepsAll = false): boolean {
   const { policy } = sizes.cache;
-  if (policy === undefined || policy.queryStatistics === 0) return false;
-  runtime.exports.collectQueries(session, keepsAll ? NEVER : Math.max(from, policy.sinks));
-  return !keepsAll;
+  if (policy === undefined) return false;
+  runtime.exports.observeRows(session, keepsAll || policy.observed === Observed.LARGEST ? NEVER : from);
+  if (policy.queryStatistics > 0)
+    runtime.exports.collectQueries(session, keepsAll ? NEVER : Math.max(from, policy.sinks));
+  const addsUp = policy.observed === Observed.ATTENTION || policy.observed === Observed.CHUNKS;
+  return !keepsAll && (policy.queryStatistics > 0 || addsUp);
 }
 
 /** Positions that each KV head holds, over all layers. */
@@ -169,19 +170,20 @@ export function evictPrompt(
   const held = heldPositions(engine, session);
   const n = Math.max(...held.map(({ length }) => length));
   const share = shareOf(rule, held);
-  if (share >= 1) {
-    exports.collectQueries(session, NEVER);
-    return [];
-  }
+  if (share >= 1) return [];
   const taken = [...policy.taken];
   if (policy.name === "compactor" && taken[2] === 0) taken[2] = 1 - share;
   if (policy.policy === Policy.KVZIP) taken.push(recent);
-  const scored = policy.dealing === "overall" ? scoredSlots(engine, held, policy.taken[0]!, recent) : [];
-  const budgets = budgetsOf(engine, policy, n, share, scored).map((slots) => Math.max(slots, 1));
+  const sinks = Math.max(rule.sinks, policy.sinks);
+  const end = exports.sessionLength(session) - Math.max(recent, rule.window);
+  const first = Math.max(sinks, policy.values.get("sinks") ?? 0);
+  const isPinned = (at: number): boolean => rule.pins?.some((pin) => pin.first <= at && at < pin.end) ?? false;
+  const stays = (at: number): boolean => at < first || at >= end || isPinned(at);
+  const scored = policy.dealing === "overall" ? scoredSlots(engine, session, stays) : [];
+  const budgets = budgetsOf(engine, policy, n, share, rule, scored).map((slots) => Math.max(slots, 1));
   engine.reservePages(exports.promptPages(session));
   runtime.words(exports.policyBudgetsAddress(), budgets.length).set(budgets);
   runtime.floats(exports.policyParametersAddress(), 8).set(taken);
-  const sinks = Math.max(rule.sinks, policy.sinks);
   const safe =
     policy.dealing === "adaptive" ? (policy.values.get("safeguard") ?? 0) : policy.dealing === "overall" ? 0 : OWN;
   const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);
@@ -191,23 +193,28 @@ export function evictPrompt(
     });
   }
   runtime.check(status, "eviction at the end of a prompt");
-  exports.collectQueries(session, NEVER);
   return spansOf(held, heldPositions(engine, session), pageSizes(sizes.cache, config).aged / Size.PAGE_SLOTS);
 }
 
 /** What all rows have given the slots of each layer's heads; what stays in any case is above all. */
-function scoredSlots({ runtime, config }: Engine, held: readonly Uint32Array[], sinks: number, recent: number) {
+function scoredSlots(
+  { runtime, config }: Engine,
+  session: number,
+  stays: (position: number) => boolean,
+): Float32Array[] {
   const { exports } = runtime;
-  const end = 1 + Math.max(...held.map((positions) => positions.at(-1) ?? 0)) - recent;
   return config.layers.map(({ window }, layer) => {
     if (window !== 0) return new Float32Array(0);
-    const heads = held.slice(layer * config.nKvHeads, (layer + 1) * config.nKvHeads).map((positions, kv) => {
-      const sums = runtime.floats(exports.observedSumsAddress(layer * config.nKvHeads + kv), 2 * positions.length + 64);
-      return Array.from(positions, (position, slot) =>
-        position < sinks || position >= end ? Number.POSITIVE_INFINITY : sums[slot]!,
-      );
-    });
-    return Float32Array.from(heads.flat());
+    const scores: number[] = [];
+    for (let head = layer * config.nKvHeads; head < (layer + 1) * config.nKvHeads; ++head) {
+      const slots = exports.headSlots(session, head);
+      const sums = runtime.floats(exports.observedSumsAddress(session, head), slots);
+      for (let slot = 0; slot < slots; ++slot) {
+        const position = exports.slotPosition(session, head, slot);
+        if (position >= 0) scores.push(stays(position) ? Number.POSITIVE_INFINITY : sums[slot]!);
+      }
+    }
+    return Float32Array.from(scores);
   });
 }
 
@@ -217,11 +224,14 @@ function budgetsOf(
   policy: PolicySpec,
   n: number,
   share: number,
+  { keep, streams }: PromptRule,
   scored: readonly Float32Array[],
 ): number[] {
   if (policy.dealing === "overall") {
     const slots = scored.reduce((sum, { length }) => sum + length, 0);
-    return overallBudgets(scored, config.nKvHeads, Math.floor(slots * share + 1e-9));
+    const heads = config.nKvHeads * config.layers.filter(({ window }) => window === 0).length;
+    const kept = "slots" in keep ? Math.min(slots, keep.slots * heads) : Math.floor(slots * share + 1e-9);
+    return overallBudgets(scored, config.nKvHeads, kept);
   }
   if (policy.dealing !== "heads") {
     return layerBudgets(policy, config.nLayers, n, share).flatMap((slots) =>
@@ -231,7 +241,9 @@ function budgetsOf(
   const scores = headScores!.map((score, head) => {
     return config.layers[Math.floor(head / config.nKvHeads)]!.window === 0 ? score : Number.NaN;
   });
-  return headBudgets(policy, scores, n, share);
+  return streams && "slots" in keep
+    ? boundedBudgets(policy, scores, keep.slots)
+    : headBudgets(policy, scores, n, share);
 }
 
 /** Runs of positions that at least one head held and does not hold any more. */

@@ -31,6 +31,8 @@ export const QUESTIONS = {
 
 /** Tokens of the chunk before that the question names. */
 const NAMED = 8;
+/** Nothing has been repeated: NOBODY of assembly/cache/observation.ts. */
+const NEVER = 2 ** 32 - 1;
 /** Fewer rows of a chunk would ask for little at a time and cost much. */
 const FEWEST = 32;
 
@@ -49,9 +51,9 @@ export interface Repeated {
 }
 
 /**
- * Scores what a session holds of `ids`, all its tokens. The caller observes (`Engine.observe`) until it has evicted.
+ * Scores what a session holds of `ids`, all its tokens; what earlier calls have scored, up to `start`, keeps its scores.
  *
- * @param start first token that is repeated; by default after what comes before a user's text, if `ids` begins with it
+ * @param span tokens [start, end) that are repeated; by default those of the user's text, if `ids` is framed as one
  * @throws ThimbleError context_length_exceeded where a chunk has no room; out_of_memory, over_budget; what `check` throws
  */
 export async function repeatContext(
@@ -60,14 +62,14 @@ export async function repeatContext(
   ids: readonly number[],
   policy: PolicySpec,
   { host, check }: PassHost,
-  start?: number,
+  span?: { readonly start: number; readonly end: number },
 ): Promise<Repeated> {
   const { exports } = engine.runtime;
   const { before, after, first, next } = engine.wording?.() ?? { before: [], after: [], first: [], next: [] };
   const begins = before.every((id, i) => ids[i] === id) && ids.length > before.length;
-  const from = start ?? (begins ? before.length : 0);
+  const from = span?.start ?? (begins ? before.length : 0);
   const ends = after.length > 0 && after.every((id, i) => ids[ids.length - after.length + i] === id);
-  const end = ends && start === undefined ? Math.max(from, ids.length - after.length) : ids.length;
+  const end = span?.end ?? (ends ? Math.max(from, ids.length - after.length) : ids.length);
   const asked = Math.max(first.length, next.length + NAMED) + after.length;
   const room = engine.sizes.contextLength - exports.sessionSlots(session) - asked;
   const chunk = Math.min(policy.values.get("chunk")!, room);
@@ -82,24 +84,25 @@ export async function repeatContext(
   }
   const sinks = Math.min(policy.values.get("sinks")!, from);
   let tokens = 0;
-  exports.observeSpan(sinks, 0, 0, true);
+  if (span === undefined || exports.observedStart(session) >>> 0 === NEVER) exports.observeRows(session, from);
   for (let at = from; at < end; at += chunk) {
     const piece = ids.slice(at, Math.min(end, at + chunk));
     const question = at === from ? first : [...next, ...ids.slice(Math.max(from, at - NAMED), at)];
     const rows = [...question, ...after, ...piece];
-    exports.observeSpan(sinks, at, at + piece.length, false);
-    await readOnce(engine, session, ids.length, rows, { host, check });
+    await readOnce(engine, session, ids.length, rows, [sinks, at, at + piece.length], { host, check });
     tokens += rows.length;
   }
+  exports.observedUntil(session, end);
   return { tokens, recent: ids.length - end };
 }
 
-/** Computes rows behind a session, in a fork of it that goes. */
+/** Computes rows behind a session, in a fork of it that goes; they repeat a span. */
 async function readOnce(
   engine: Engine,
   session: number,
   length: number,
   ids: readonly number[],
+  span: readonly [sinks: number, low: number, high: number],
   { host, check }: PassHost,
 ): Promise<void> {
   const { exports } = engine.runtime;
@@ -107,16 +110,16 @@ async function readOnce(
   const fork = engine.forkSession(session);
   try {
     exports.sessionEvict(fork, 0, 0, 0);
-    exports.observeRows(fork, length);
     for (let at = 0; at < ids.length; at += maxRows) {
-      engine.forward(
-        ids.slice(at, at + maxRows).map((input, i) => ({ session: fork, input, position: length + at + i })),
-      );
+      const rows = ids.slice(at, at + maxRows);
+      exports.observeSpan(session, fork, length, ...span); // others may read a prompt of theirs meanwhile
+      engine.forward(rows.map((input, i) => ({ session: fork, input, position: length + at + i })));
+      exports.observeSpan(0, 0, 0, 0, 0, 0);
       await host.pause();
       check();
     }
   } finally {
-    exports.observeRows(session, length);
+    exports.observeSpan(0, 0, 0, 0, 0, 0);
     exports.sessionClose(fork);
   }
 }

@@ -8,13 +8,12 @@ import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
 import type { Totals } from "./capsule/state.ts";
 import type { ChatMessage } from "./chat.ts";
 import { ThimbleError } from "./errors.ts";
-import type { Pin } from "./evictor.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
 import type { LedgerEntry } from "./ledger.ts";
 import type { Model } from "./model.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import { TokenSession } from "./token-session.ts";
-import type { PausedTurn, SessionOptions } from "./token-turn.ts";
+import type { PausedTurn, Pin, SessionOptions } from "./token-turn.ts";
 
 /**
  * What to continue:

@@ -4,22 +4,23 @@
  * length.
  * @module
  */
-import { Observed, Size } from "../assembly/memory/status.ts";
+import { Size } from "../assembly/memory/status.ts";
 import { KnownLinks } from "./capsule/known-links.ts";
 import type { ForgettingState } from "./capsule/state.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { type EvictionRule, evictedSpans, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
+import { type EvictionRule, evictedSpans, evictionRule, mergePins, setEviction } from "./evictor.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
+import { describePolicy } from "./policy.ts";
 import {
   beginPrompt,
   endPrompt,
   heldPositions,
+  NEVER,
   observedRows,
-  observesAll,
   type PromptRule,
   promptRule,
 } from "./prompt-end.ts";
@@ -27,10 +28,24 @@ import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
 import {
+  atPromptEnd,
+  beginThinning,
+  checkPins,
+  isObserving,
+  looksAtRows,
+  narrower,
+  pagesOf,
+  rowsBefore,
+  type ThinningRule,
+  thin,
+  thinningRule,
+} from "./thinning.ts";
+import {
   type FinishReason,
   OVERFLOWS,
   type Overflow,
   type PausedTurn,
+  type Pin,
   type SessionOptions,
   type TokenOptions,
   type TokenTurn,
@@ -94,8 +109,8 @@ export class TokenSession {
     } = {},
   ) {
     this.#options = options;
-    this.#rule = evictionRule(engine, options);
     this.#promptRule = promptRule(engine, options);
+    this.#rule = evictionRule(engine, options, this.#promptRule);
     this.known = known;
     this.#engine = engine;
     this.#host = host;
@@ -138,8 +153,8 @@ export class TokenSession {
   /** What it does from the next turn on when the context is full, and what it keeps of prompts. @throws ThimbleError invalid_option */
   declare(options: SessionOptions): void {
     this.#options = options;
-    this.#rule = evictionRule(this.#engine, options);
     this.#promptRule = promptRule(this.#engine, options);
+    this.#rule = evictionRule(this.#engine, options, this.#promptRule);
   }
 
   /** What a capsule says of it; undefined where there is nothing to say. */
@@ -149,7 +164,9 @@ export class TokenSession {
     const isPlain =
       (overflow ?? "stop") === "stop" && keep === undefined && this.#pins.length === 0 && dated.length === 0;
     if (isPlain) return undefined;
-    return { options: { overflow, sinks, window, keep }, pins: this.#pins, turns: this.#turns, ledger: dated };
+    const spec = this.#engine.sizes.cache.policy;
+    const policy = spec && describePolicy(spec);
+    return { options: { overflow, sinks, window, keep }, pins: this.#pins, turns: this.#turns, ledger: dated, policy };
   }
 
   /** What turns do when the context is full, where they do not say so. */
@@ -235,22 +252,22 @@ export class TokenSession {
     };
     this.#checkIds(ids);
     const { maxRows } = this.#engine.sizes;
+    const thinning = thinningRule(this.#engine, rule, this.#promptRule);
     const completionIds: number[] = [...(paused?.completionIds ?? [])];
     const given = [...ids, ...completionIds];
-    this.#borrow(given, rule);
+    this.#borrow(given, rule, thinning);
     let reused = Math.min(commonPrefix(this.#cached, given), given.length - 1);
     let finishReason: FinishReason = "length";
     let overflow: "context" | "budget" | undefined;
     if (rule.overflow !== "evict") this.#checkRoom(given.length, reused);
     else if (this.#closedPages() > rule.maxPages) reused = this.#truncate(0); // grown in turns that do not evict
-    setEviction(this.#engine, this.#address, rule, this.#pins);
+    this.#declareEviction(rule, thinning);
     let isComplete = false;
     let spans = 0;
     this.#busy = true;
     this.#paused = undefined;
-    let start = this.#host.now();
+    const start = this.#host.now();
     let prefillMs = 0;
-    let endObservation = (): void => {};
     const pause = (): TokenTurn => {
       isComplete = true;
       this.#paused = { ids, completionIds, random: random.state(), seed: sampling.seed };
@@ -258,9 +275,10 @@ export class TokenSession {
       return { finishReason: "paused", completionIds, reusedTokens: reused, prefillMs, decodeMs, seed: sampling.seed };
     };
     const isOver = (): boolean => this.#host.now() - start >= cpuMs;
+    const check = (): void => this.#check(options.signal);
     try {
       reused = this.#truncate(reused);
-      spans = this.#ledger.dated.length;
+      spans = this.#ledger.added;
       if (paused === undefined) this.#engine.runtime.exports.sessionMark(this.#address);
       const history = [...given];
       // Logits are sampled before the next pause: another session may use the engine then.
@@ -268,29 +286,22 @@ export class TokenSession {
         sampler.sample(this.#engine.logits(0).subarray(0, vocabulary.size), history, options.mask);
       let sampled: Sampled | undefined;
       const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
-      const isWhole = observed > 0 && completionIds.length === 0 && observesAll(this.#engine);
-      if (isWhole) {
-        endObservation = await this.#engine.observe();
-        this.#check(options.signal);
-        start = this.#host.now();
-      }
-      const observedFrom = Math.max(reused, given.length - observed);
       const keepsAll = this.#promptRule === undefined || completionIds.length > 0;
-      const isCounted = beginPrompt(this.#engine, this.#address, reused, keepsAll);
+      const isCounted = thinning === undefined && beginPrompt(this.#engine, this.#address, reused, keepsAll);
+      if (thinning !== undefined && !isObserving(this.#engine, this.#address, thinning)) {
+        beginThinning(this.#engine, this.#address, thinning);
+      }
       for (let at = reused; at < given.length; at += maxRows) {
-        // The queries of the last rows are kept for one session: nobody else may compute from here to the prompt's end, or,
-        // where all rows are observed, begin a prompt that is.
-        const isObserved = observed > 0 && at + maxRows > observedFrom;
-        if (isObserved) this.#engine.runtime.exports.observeRows(this.#address, observedFrom);
+        // Rows that the policy looks at are computed in one go: what a paused turn has observed is not in its capsule.
+        const isObserved = thinning === undefined && observed > 0 && at + maxRows > given.length - observed;
         const isLast = at + maxRows >= given.length;
         const wantLogits = isLast && completionIds.length < maxTokens;
-        this.#extend(given.slice(at, at + maxRows), wantLogits, rule);
+        await this.#extend(given.slice(at, at + maxRows), wantLogits, rule, thinning, check);
         if (wantLogits) sampled = sample();
-        if (isLast && completionIds.length === 0) await this.#endPrompt(given, () => this.#check(options.signal));
-        if (isLast) endObservation();
+        if (isLast && completionIds.length === 0) await this.#endPrompt(given, thinning, check);
         options.onPrefill?.(this.#cached.length - reused, given.length - reused);
-        if (!isObserved || isWhole || isLast) await this.#host.pause();
-        this.#check(options.signal);
+        await this.#host.pause();
+        check();
         prefillMs = this.#host.now() - start;
         if (!isLast && !isObserved && !isCounted && isOver()) return pause();
       }
@@ -312,7 +323,7 @@ export class TokenSession {
           if (rule.overflow !== "evict") this.#checkRoom(history.length, this.#cached.length);
           // Only now: a turn that has no room for its last token is over, and could not go on.
           if (isOver()) return pause();
-          this.#extend([sampled.id], true, rule);
+          await this.#extend([sampled.id], true, rule, thinning, check);
         } catch (error) {
           overflow = fullOf(error);
           if (overflow === undefined || rule.overflow === "throw") throw error;
@@ -330,10 +341,9 @@ export class TokenSession {
       return { finishReason, completionIds, overflow, reusedTokens: reused, ...timings };
     } finally {
       this.#busy = false;
-      endObservation();
       // What the turn put into the cache goes; what it cut away is computed again when it is needed.
       // What it made the session forget is there again once all is computed again.
-      if (!isComplete && !this.#closed) this.#truncate(this.#ledger.dated.length > spans ? 0 : reused);
+      if (!isComplete && !this.#closed) this.#truncate(this.#ledger.added > spans ? 0 : reused);
     }
   }
 
@@ -351,13 +361,15 @@ export class TokenSession {
    * it would have come to itself without forgetting, and of a prompt whose queries choose what stays, none of these: it gives
    * the tokens it would give alone.
    */
-  #borrow(ids: readonly number[], { overflow, maxPages }: EvictionRule): void {
+  #borrow(ids: readonly number[], { overflow, maxPages }: EvictionRule, thinning: ThinningRule | undefined): void {
     const countsQueries = (this.#engine.sizes.cache.policy?.queryStatistics ?? 0) > 0;
     if (this.#promptRule !== undefined && (countsQueries || this.#cached.length > 0)) return;
+    if (thinning !== undefined && looksAtRows(thinning.policy)) return;
     const own = commonPrefix(this.#cached, ids);
     const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
     const most = Math.min(
       ids.length - Math.max(1, observed),
+      thinning?.slots ?? Number.POSITIVE_INFINITY,
       overflow === "evict" ? maxPages * Size.PAGE_SLOTS - 1 : Number.POSITIVE_INFINITY,
     );
     if (most <= own) return;
@@ -443,6 +455,7 @@ export class TokenSession {
     this.#cached.length = this.#engine.runtime.exports.sessionTruncate(this.#address, length);
     // A page that has gone comes back only when all is computed again: where less is dropped, it was before what is dropped.
     if (this.#cached.length === 0) this.#ledger.clear();
+    if (this.#cached.length === 0) this.#engine.runtime.exports.observeRows(this.#address, NEVER);
     return this.#cached.length;
   }
 
@@ -453,8 +466,54 @@ export class TokenSession {
     return canForget ? Math.floor(runtime.exports.sessionSlots(this.#address) / Size.PAGE_SLOTS) : 0;
   }
 
+  /** Tells the engine what may go. @throws ThimbleError context_length_exceeded, invalid_option */
+  #declareEviction(rule: EvictionRule, thinning: ThinningRule | undefined): void {
+    const contextPages = Math.floor(this.#engine.sizes.contextLength / Size.PAGE_SLOTS);
+    if (thinning !== undefined) checkPins(thinning, this.#pins);
+    const pages = thinning === undefined ? rule : { ...rule, maxPages: contextPages };
+    setEviction(this.#engine, this.#address, pages, this.#pins);
+  }
+
   /** Appends tokens to the cache; with `wantLogits`, output 0 has the logits of the last one. */
-  #extend(ids: readonly number[], wantLogits: boolean, rule: EvictionRule): void {
+  async #extend(
+    ids: readonly number[],
+    wantLogits: boolean,
+    rule: EvictionRule,
+    thinning: ThinningRule | undefined,
+    check: () => void,
+  ): Promise<void> {
+    if (thinning === undefined) return this.#append(ids, wantLogits, rule.overflow === "evict" ? rule : undefined);
+    let now = thinning;
+    for (let at = 0; at < ids.length; ) {
+      const room = rowsBefore(this.#engine, this.#address, now);
+      if (room < 1) {
+        await this.#thin(now, check);
+        if (rowsBefore(this.#engine, this.#address, now) < 1) throw new Error("nothing went");
+        continue;
+      }
+      const rows = ids.slice(at, at + room);
+      try {
+        this.#append(rows, wantLogits && at + room >= ids.length);
+      } catch (error) {
+        const fewer = fullOf(error) === "budget" ? narrower(this.#engine, this.#address, now) : undefined;
+        if (fewer === undefined) throw error;
+        now = fewer;
+        this.#rule = { ...this.#rule, maxPages: pagesOf(fewer) };
+        continue;
+      }
+      at += rows.length;
+    }
+  }
+
+  /** Makes room for more tokens. */
+  async #thin(rule: ThinningRule, check: () => void): Promise<void> {
+    const done = await thin(this.#engine, this.#address, rule, this.#pins, this.#cached, { host: this.#host, check });
+    this.#forget(done.spans, rule.policy.name);
+    this.#repeatedTokens += done.repeatedTokens;
+  }
+
+  /** The same in one call; where memory has no more and `rule` is given, whole pages go from here on. */
+  #append(ids: readonly number[], wantLogits: boolean, rule?: EvictionRule): void {
     const position = this.#cached.length;
     const rows = ids.map((input, i) => ({
       session: this.#address,
@@ -465,7 +524,7 @@ export class TokenSession {
     try {
       this.#engine.forward(rows);
     } catch (error) {
-      if (rule.overflow !== "evict" || fullOf(error) !== "budget") throw error;
+      if (rule === undefined || fullOf(error) !== "budget") throw error;
       this.#shrink(rule, error);
       this.#engine.forward(rows);
     }
@@ -479,14 +538,19 @@ export class TokenSession {
   }
 
   /** What the session does not keep of the prompt goes. */
-  async #endPrompt(ids: readonly number[], check: () => void): Promise<void> {
+  async #endPrompt(ids: readonly number[], thinning: ThinningRule | undefined, check: () => void): Promise<void> {
     const { policy } = this.#engine.sizes.cache;
     if (this.#promptRule === undefined || policy === undefined) return;
+    const { keep } = this.#promptRule;
+    if (thinning !== undefined) {
+      if ("share" in keep) await this.#thin(atPromptEnd(this.#engine, this.#address, thinning, keep.share), check);
+      return;
+    }
     const pass = { host: this.#host, check };
-    const ended = await endPrompt(this.#engine, this.#address, this.#promptRule, ids, pass);
+    const rule = { ...this.#promptRule, pins: this.#pins };
+    const ended = await endPrompt(this.#engine, this.#address, rule, ids, pass);
     this.#forget(ended.spans, policy.name);
     this.#repeatedTokens += ended.repeatedTokens;
-    if (policy.observed !== Observed.LARGEST) this.#engine.runtime.exports.observeRows(0, 0);
   }
 
   /** Memory has no more: the session makes do with the pages it has, if they are enough to evict from. */

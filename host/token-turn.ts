@@ -15,6 +15,12 @@ export interface Keep {
   readonly bytes?: number | undefined;
 }
 
+/** Positions [first, end) that stay. */
+export interface Pin {
+  readonly first: number;
+  readonly end: number;
+}
+
 /** What a session may forget, and when. */
 export interface SessionOptions {
   /**

@@ -16,6 +16,7 @@ import { agesTwice, fixedPage, recentForm, setPage } from "./append";
 import { convertSlot } from "./convert";
 import { ownBytes } from "./heads";
 import { NO_MARK } from "./journal";
+import { cutObserved, sumsOf } from "./observation";
 import { isBroken, keyFormOf, keysOf, setBroken, setFirstPosition, setForms, valueFormOf, valuesOf } from "./page";
 import { pageRelease, poolTake } from "./pool";
 import { positionOf, REACH, setPosition, setUsedSlots, usedSlots } from "./slots";
@@ -94,6 +95,7 @@ export function compactHead(e: Engine, session: Session, head: HeadView, index: 
   let used: u32 = Size.PAGE_SLOTS;
   let first: u32 = 0;
   let made: u32 = 0;
+  const sums = e.observedKind == 0 ? 0 : sumsOf(e, session, index);
   let next: usize = sources > 0 ? load<u32>(head.pages) : 0;
   for (let p: u32 = 0; p < sources; ++p) {
     const page = next;
@@ -113,10 +115,13 @@ export function compactHead(e: Engine, session: Session, head: HeadView, index: 
         first = position;
       }
       moveSlot(e, to, used, from, i);
+      // No slot moves up: greedy pages are never more than those the slots came from.
+      if (sums != 0) store<f32>(sums + (((made - 1) * Size.PAGE_SLOTS + used) << 2), load<f32>(sums + ((p * Size.PAGE_SLOTS + i) << 2)));
       used += 1;
     }
     if (!isOwn) pageRelease(page);
   }
+  if (made > 0) cutObserved(e, session, index, (made - 1) * Size.PAGE_SLOTS + used);
   head.nPages = made;
   head.length = made * Size.PAGE_SLOTS;
   head.lead = head.length - session.nextPosition;

@@ -19,6 +19,7 @@ import { agesTwice, fixedPage, setPage } from "./append";
 import { convertPage } from "./convert";
 import { headOf, ownBytes } from "./heads";
 import { measureKeys, measureOpen } from "./key-squares";
+import { truncateObservation } from "./observation";
 import { pageRelease } from "./pool";
 import { hasPositions } from "./slots";
 import { canTruncate } from "./window";
@@ -169,11 +170,13 @@ function canRestore(e: Engine, session: Session): bool {
 export function sessionTruncate(address: usize, length: u32): u32 {
   const e = engine();
   const session = changetype<Session>(address);
-  if (length >= session.nextPosition) return session.nextPosition;
+  const before = session.nextPosition;
+  if (length >= before) return before;
   const near = reachable(e, session, length);
   const marked = session.marked;
   if (marked != NO_MARK && marked <= length && marked > near && canRestore(e, session)) {
     restoreMark(e, session);
+    truncateObservation(e, session, before);
     return marked;
   }
   if (near == 0) empty(e, session);
@@ -185,6 +188,7 @@ export function sessionTruncate(address: usize, length: u32): u32 {
       else measureOpen(e, session);
     }
   }
+  truncateObservation(e, session, before);
   if (marked != NO_MARK && marked > near) session.marked = NO_MARK;
   return near;
 }

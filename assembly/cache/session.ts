@@ -6,6 +6,7 @@ import { setPage } from "./append";
 import { evictorBytes, MAX_PINS } from "./evict";
 import { headOf, ownBytes, pooledPages } from "./heads";
 import { empty, journalBytes, NO_MARK } from "./journal";
+import { copyObservation, observationBytes, openObservation } from "./observation";
 import { setForms } from "./page";
 import { pageShare } from "./pool";
 import { copyStatistics, openStatistics, statisticsBytes } from "./query-statistics";
@@ -31,7 +32,7 @@ function ownOffset(e: Engine): u64 {
 }
 
 function sessionBytes(e: Engine): u64 {
-  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e) + evictorBytes(e) + statisticsBytes(e);
+  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e) + evictorBytes(e) + statisticsBytes(e) + observationBytes(e);
 }
 
 /** A fresh session of the model's context length; 0 when memory is out. */
@@ -57,6 +58,7 @@ export function sessionOpen(): usize {
   session.log = session.pins + (MAX_PINS << 3);
   session.nLogged = 0;
   openStatistics(e, session);
+  openObservation(e, session);
   for (let i: u32 = 0; i < e.nLayers; ++i) {
     const layer = layerAt(e, i);
     for (let h: u32 = 0; h < layer.nKvHeads; ++h) {
@@ -86,7 +88,7 @@ export function sessionClose(address: usize): void {
   const e = engine();
   const session = changetype<Session>(address);
   empty(e, session);
-  const behind = journalBytes(e) + evictorBytes(e) + statisticsBytes(e);
+  const behind = journalBytes(e) + evictorBytes(e) + statisticsBytes(e) + observationBytes(e);
   memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>behind);
   session.nextFree = e.freeSessions;
   e.freeSessions = address;
@@ -107,6 +109,7 @@ export function sessionFork(address: usize): usize {
   to.nPins = from.nPins;
   memory.copy(to.pins, from.pins, from.nPins << 3);
   copyStatistics(e, to, from);
+  copyObservation(e, to, from);
   memory.copy(headOf(to, 0).open, headOf(from, 0).open, e.nHeadViews * ownBytes(e));
   for (let i: u32 = 0; i < e.nHeadViews; ++i) {
     const a = headOf(from, i);

@@ -148,6 +148,9 @@ export class Session {
   limit: u32;
   /** 1: queries see cache-relative positions; else those of the sequence, whatever has gone. */
   relative: u32;
+  /** First position whose row counts for what policies observe; see cache/observation.ts. */
+  observedFrom: u32;
+  spare: u32;
 }
 
 /** What attention over one KV head works on; see kernels/attend.ts. */
@@ -324,18 +327,16 @@ export class Engine {
   sinkPages: u32;
   /** 1: pages keep the position of each slot; see cache/slots.ts. */
   slotPositions: u32;
-  /** Queries of a prompt's last rows, f32 [layers][observeRows][nHeads][keyDim]; whose, and the position of the first. */
+  /** Newest rows whose queries sessions keep; Observed: what all rows add up to. See cache/observation.ts. */
   observeRows: u32;
-  observed: usize;
-  observedSession: usize;
-  observedFrom: u32;
-  /** Observed, and its sums: f32 [nHeadViews][policySlots]; see policy/observed-sums.ts. */
   observedKind: u32;
-  observedSums: usize;
   /** Observed.CHUNKS: rows of a chunk, and before the first one. */
   observedChunk: u32;
   observedSinks: u32;
-  /** Observed.LARGEST: positions of the span; observedSinks are seen besides. */
+  /** Observed.LARGEST: the session whose rows from a position on repeat a span of another, and its positions; observedSinks are seen besides. */
+  observedFork: usize;
+  observedTarget: usize;
+  observedFrom: u32;
   observedLow: u32;
   observedHigh: u32;
   /** Columns of the sketch of keys, and its scratch; see policy/leverage.ts. */

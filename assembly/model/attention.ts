@@ -6,6 +6,7 @@ import { append, closeFull } from "../cache/append";
 import { evictFull } from "../cache/evict";
 import { closeSquares, keySquare } from "../cache/key-squares";
 import { headOf } from "../cache/heads";
+import { dropObserved, observe } from "../cache/observation";
 import { collect } from "../cache/query-statistics";
 import { firstVisible } from "../cache/window";
 import { attend } from "../kernels/attend";
@@ -16,8 +17,7 @@ import { AttendTask, Engine, engine, HeadView, Layer, RopeTable, Row, Session } 
 import { Observed, Option, Size, Slot } from "../memory/status";
 import { parallel, partStart } from "../thread/pool";
 import { observeChunk } from "../policy/chunk-attention";
-import { observe } from "../policy/observe";
-import { addObserved, dropObserved, isObserved } from "../policy/observed-sums";
+import { addObserved, isObserved } from "../policy/observed-sums";
 import { addLargest } from "../policy/repeat-attention";
 import { keyDrivenShares } from "./key-driven";
 import { linearAt, smallScratch, taskOf } from "./layout";
@@ -70,7 +70,7 @@ export function attention(e: Engine, layer: Layer, nRows: u32): void {
   const vStride: usize = (layer.sourceKvHeads * layer.valueDim) << 2;
   for (let r: u32 = 0; r < nRows; ++r) {
     prepare(e, layer, r, e.q + r * qStride, e.k + r * kStride, e.v + r * vStride);
-    if (e.observedSession != 0 && e.observedKind != <u32>Observed.CHUNKS) observe(e, layer, rowAt(e, r), e.q + r * qStride);
+    if (e.observeRows != 0 && e.observedKind != <u32>Observed.CHUNKS) observe(e, layer, rowAt(e, r), e.q + r * qStride);
   }
   e.job = changetype<usize>(layer);
   e.jobRows = nRows;
@@ -93,7 +93,7 @@ function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
       for (let r: u32 = 0; r < nRows; ++r) if (rowAt(e, r).block == block) appendRow(e, layer, kv, r);
     }
     parallel(e, attendPart);
-    if (e.observedSession != 0) observeBlock(e, layer, nRows);
+    if (e.observedKind != 0) observeBlock(e, layer, nRows);
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
       for (let r: u32 = 0; r < nRows; ++r) {
         const row = rowAt(e, r);
@@ -172,7 +172,7 @@ function attendPart(part: u32, parts: u32): void {
 
 /** What policies add up over the rows of a block. */
 function observeBlock(e: Engine, layer: Layer, nRows: u32): void {
-  if (e.observedKind == 0) return;
+  if (e.observedKind == <u32>Observed.LARGEST && e.observedFork == 0) return;
   if (e.observedKind != <u32>Observed.CHUNKS) {
     parallel(e, observePart);
     return;
@@ -198,7 +198,7 @@ function observePart(part: u32, parts: u32): void {
       aim(layer, task, head, row.position + 1 + head.lead, group, session.relative != 0);
       const q = e.q + (<usize>r * layer.nHeads + kv * group) * (layer.keyDim << 2);
       if (e.observedKind == <u32>Observed.LARGEST) addLargest(e, layer, kv, task, q);
-      else addObserved(e, layer, kv, task, q);
+      else addObserved(e, session, layer, kv, task, q);
     }
   }
 }

@@ -174,8 +174,6 @@ export function layoutRunState(stagingBytes: u32): Status {
     if (e.policyScratchBytes != 0) e.policyScratch = arenaAlloc(e.policyScratchBytes);
     if (e.filters != 0) e.filters = arenaAlloc(<u64>e.nHeadViews * (e.keyDim << 2));
     if (e.sketch != 0) e.sketched = arenaAlloc(sketchBytes(e.keyDim, e.sketch));
-    if (e.observedKind != 0) e.observedSums = arenaAlloc((slots * e.nHeadViews) << 2);
-    if (e.observeRows != 0) e.observed = arenaAlloc((<u64>e.nLayers * e.observeRows * e.nHeads * e.keyDim) << 2);
   }
   if (e.exhausted) return Status.OUT_OF_MEMORY;
   e.staging = e.rows;

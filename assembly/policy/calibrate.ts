@@ -6,15 +6,16 @@ import { ropeAngles } from "../kernels/rope";
 import { engine, layerAt, RopeTable, Session } from "../memory/records";
 import { Part } from "../memory/status";
 import { headOf } from "../cache/heads";
+import { observedCount, observedPosition, queryAt } from "../cache/observation";
 import { smallScratch } from "../model/layout";
-import { observedAt, observedCount } from "./observe";
 import { readHead } from "./slots";
 import { windowAttention } from "./window-attention";
 
 /** f32 [nHeads][keyDim]: a layer's queries of observed row `r`. */
-export function queriesAddress(layer: u32, r: u32): usize {
+export function queriesAddress(address: usize, layer: u32, r: u32): usize {
   const e = engine();
-  return observedAt(e, layerAt(e, layer), r);
+  const session = changetype<Session>(address);
+  return queryAt(e, session, layerAt(e, layer), observedPosition(session, r, observedCount(e, session)));
 }
 
 /** f32 [slots][keyDim]: the keys of a head; good until another head is read, or a prompt ends. */
@@ -30,7 +31,7 @@ export function rowAttention(address: usize, index: u32, h: u32, r: u32): usize 
   const session = changetype<Session>(address);
   const layer = layerAt(e, index);
   const head = headOf(session, layer.firstHead + (h * layer.nKvHeads) / layer.nHeads);
-  windowAttention(e, layer, head, h, r, observedCount(e, session));
+  windowAttention(e, session, layer, head, h, r, observedCount(e, session));
   return e.policyWeights;
 }
 

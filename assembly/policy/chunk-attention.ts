@@ -11,27 +11,19 @@
 import { softmaxSpan } from "../kernels/softmax-span";
 import { keyFormOf, keysOf } from "../cache/page";
 import { headOf } from "../cache/heads";
+import { queryAt, sumsOf } from "../cache/observation";
 import { readSlot } from "../cache/quantize-group";
 import { positionOf } from "../cache/slots";
 import { Engine, HeadView, Layer, Row, Session } from "../memory/records";
 import { Part, Size } from "../memory/status";
 import { smallScratch } from "../model/layout";
-import { observedAt } from "./observe";
-import { sumsOf } from "./observed-sums";
 import { dotF32, isUsed, readAt } from "./slots";
 
 /** Position of the first row that is in a chunk. */
 // @ts-ignore: decorator
 @inline
-export function firstChunk(e: Engine): u32 {
-  return max<u32>(e.observedFrom, e.observedSinks);
-}
-
-/** The ring's place for a row. */
-// @ts-ignore: decorator
-@inline
-function ringAt(e: Engine, layer: Layer, position: u32): usize {
-  return observedAt(e, layer, (position - e.observedFrom) % e.observeRows);
+export function firstChunk(e: Engine, session: Session): u32 {
+  return max<u32>(session.observedFrom, e.observedSinks);
 }
 
 /** The key of a position into place `at` of policyKeys; false where the head does not have it any more. */
@@ -53,12 +45,12 @@ function addChunk(e: Engine, session: Session, layer: Layer, first: u32, end: u3
   const state = smallScratch(e);
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
     const head = headOf(session, layer.firstHead + kv);
-    const sums = sumsOf(e, layer.firstHead + kv);
+    const sums = sumsOf(e, session, layer.firstHead + kv);
     let gone: u32 = 0; // the oldest may have been evicted
     for (let i: u32 = 0; i < n; ++i) if (!readPosition(e, head, first + i, i)) gone = i + 1;
     for (let r = first + gone; r < end; ++r) {
       for (let h = kv * group; h < (kv + 1) * group; ++h) {
-        const q = ringAt(e, layer, r) + ((h * dim) << 2);
+        const q = queryAt(e, session, layer, r) + ((h * dim) << 2);
         for (let i = gone; i < n; ++i) store<f32>(weights + (i << 2), dotF32(q, readAt(e, i, dim), dim));
         softmaxSpan(weights, gone, n, state);
         const inverse: f32 = <f32>1 / load<f32>(state, 4);
@@ -74,19 +66,20 @@ function addChunk(e: Engine, session: Session, layer: Layer, first: u32, end: u3
 /** Keeps a row's queries, and adds a chunk up when that may be done; rows come in order. */
 export function observeChunk(e: Engine, layer: Layer, row: Row, q: usize): void {
   const position = row.position;
-  memory.copy(ringAt(e, layer, position), q, (<usize>e.nHeads * e.keyDim) << 2);
+  const session = changetype<Session>(row.session);
+  memory.copy(queryAt(e, session, layer, position), q, (<usize>e.nHeads * e.keyDim) << 2);
   const recent = e.observeRows - e.observedChunk;
-  const start = firstChunk(e) + recent;
+  const start = firstChunk(e, session) + recent;
   if (position < start) return;
   const seen = position + 1 - start;
   if (seen % e.observedChunk != 0 || seen == 0) return;
   const end = position + 1 - recent;
-  addChunk(e, changetype<Session>(row.session), layer, end - e.observedChunk, end);
+  addChunk(e, session, layer, end - e.observedChunk, end);
 }
 
 /** The chunk at a prompt's end, which has the rows that are left. */
 export function lastChunk(e: Engine, session: Session, layer: Layer): void {
-  const first = firstChunk(e);
+  const first = firstChunk(e, session);
   const out = e.observeRows - e.observedChunk + first;
   if (session.nextPosition <= out) return;
   const left = (session.nextPosition - out) % e.observedChunk;

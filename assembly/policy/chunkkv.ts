@@ -10,15 +10,17 @@ import { headOf } from "../cache/heads";
 import { Engine, Layer, Session } from "../memory/records";
 import { scoresOf } from "./slots";
 import { scoreSnapKv } from "./snapkv";
+import { slotsBefore } from "./window-attention";
 
 /** Slots become Infinity in chunks that stay, -Infinity elsewhere; of heads with equally many slots. */
 export function scoreChunkKv(e: Engine, session: Session, layer: Layer, rows: u32, kernel: u32, chunk: u32, budget: u32): void {
   const n = headOf(session, layer.firstHead).length;
+  const before = slotsBefore(e, session, headOf(session, layer.firstHead), rows);
   let highest: f32 = 0;
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
     const scores = scoresOf(e, kv);
-    scoreSnapKv(e, layer, headOf(session, layer.firstHead + kv), kv, rows, kernel, scores);
-    for (let j: u32 = 0; j < n - rows; ++j) highest = max<f32>(highest, load<f32>(scores + (j << 2)));
+    scoreSnapKv(e, session, layer, headOf(session, layer.firstHead + kv), kv, rows, kernel, scores);
+    for (let j: u32 = 0; j < before; ++j) highest = max<f32>(highest, load<f32>(scores + (j << 2)));
   }
   const chunks = (n + chunk - 1) / chunk;
   const means = e.policyKeys; // f32 [chunks]: SnapKV has done with the keys

@@ -10,11 +10,11 @@
  * has kept have no attention of this one: it counts as average.
  */
 import { headOf } from "../cache/heads";
+import { sumsOf } from "../cache/observation";
 import { Engine, HeadView, Layer, Session } from "../memory/records";
 import { Part } from "../memory/status";
 import { firstChunk, lastChunk } from "./chunk-attention";
 import { scoreLeverage } from "./leverage";
-import { sumsOf } from "./observed-sums";
 import { dotF32, isWithin, readAt, readHead, scoresOf } from "./slots";
 
 /** As kvpress has it: smaller deviations count as this. */
@@ -86,9 +86,9 @@ export function scoreCompactor(e: Engine, session: Session, layer: Layer, sinks:
   if (leverage != 0) addStandard(e, session, layer, scoresOf(e, 0), leverage, sinks, high);
   if (attention == 0) return;
   lastChunk(e, session, layer);
-  const low = firstChunk(e);
+  const low = firstChunk(e, session);
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
-    weighSums(e, headOf(session, layer.firstHead + kv), sumsOf(e, layer.firstHead + kv), group, low, high);
+    weighSums(e, headOf(session, layer.firstHead + kv), sumsOf(e, session, layer.firstHead + kv), group, low, high);
   }
-  addStandard(e, session, layer, sumsOf(e, layer.firstHead), attention, low, high);
+  addStandard(e, session, layer, sumsOf(e, session, layer.firstHead), attention, low, high);
 }

@@ -8,16 +8,16 @@
  * Rows are those that were computed since the observation began: where a turn goes on from what an earlier one has
  * computed, they are the turn's own. At a prompt's end; the paper evicts one slot a step.
  */
+import { sumsOf } from "../cache/observation";
 import { positionOf } from "../cache/slots";
 import { Engine, HeadView, Layer, Session } from "../memory/records";
 import { Size } from "../memory/status";
-import { sumsOf } from "./observed-sums";
 import { isUsed } from "./slots";
 
 export function scoreObserved(
   e: Engine, session: Session, layer: Layer, head: HeadView, kv: u32, isMean: bool, recent: u32, out: usize,
 ): void {
-  const sums = sumsOf(e, layer.firstHead + kv);
+  const sums = sumsOf(e, session, layer.firstHead + kv);
   const group = layer.nHeads / layer.nKvHeads;
   let newest = recent;
   for (let j = head.length; j-- > 0; ) {
@@ -29,7 +29,7 @@ export function scoreObserved(
       continue;
     }
     const page: usize = load<u32>(head.pages + (<usize>(j / Size.PAGE_SLOTS) << 2));
-    const first = max<u32>(positionOf(e, page, j % Size.PAGE_SLOTS), e.observedFrom);
+    const first = max<u32>(positionOf(e, page, j % Size.PAGE_SLOTS), session.observedFrom);
     const rows = session.nextPosition - first;
     store<f32>(at, isMean ? load<f32>(sums + (j << 2)) / <f32>(rows * group) : load<f32>(sums + (j << 2)));
   }

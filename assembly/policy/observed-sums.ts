@@ -4,45 +4,31 @@
  * known at once; so a prompt's attention takes as many products q.k again (about half as many operations more), and one
  * query head at a time. Nothing of it runs without such a policy.
  *
- *   observedSums: f32 [nHeadViews][policySlots], of one session at a time, from position observedFrom on
+ *   sums: f32 [nHeadViews][policySlots] of the session, of rows from position observedFrom on (cache/observation.ts)
  *   Observed.ATTENTION: sum over rows r, ascending, and query heads of the group of a_rj = softmax over j <= r of the scores
  *
- * a is normalised over all slots at once, not span by span. Slots are those of the head: where a page is evicted, its sums go.
+ * a is normalised over all slots at once, not span by span. Slots are those of the head: where slots go, so do their sums. Rows
+ * of a turn that is undone stay counted in the slots before it.
  */
 import { headScores } from "../kernels/attend";
 import { softmaxSpan } from "../kernels/softmax-span";
-import { AttendTask, Engine, engine, HeadView, Layer, Row, Session } from "../memory/records";
-import { Size } from "../memory/status";
+import { sumsOf } from "../cache/observation";
+import { AttendTask, Engine, Layer, Row, Session } from "../memory/records";
+import { Observed } from "../memory/status";
 import { scoresOf } from "./slots";
 
-/** A head's sums; `index` is its number in the session. */
-// @ts-ignore: decorator
-@inline
-export function sumsOf(e: Engine, index: u32): usize {
-  return e.observedSums + ((<usize>index * e.policySlots) << 2);
-}
-
-/** The same for the host; 0 where nothing is added up. */
-export function observedSumsAddress(index: u32): usize {
-  const e = engine();
-  return e.observedKind == 0 ? 0 : sumsOf(e, index);
-}
-
+/** Whether what a row gives the slots counts. */
 // @ts-ignore: decorator
 @inline
 export function isObserved(e: Engine, row: Row): bool {
-  return row.session == e.observedSession && row.position >= e.observedFrom;
-}
-
-/** Nothing has been seen yet. */
-export function clearObserved(e: Engine): void {
-  if (e.observedKind != 0) memory.fill(e.observedSums, 0, (<usize>e.nHeadViews * e.policySlots) << 2);
+  if (e.observedKind == <u32>Observed.LARGEST) return row.session == e.observedFork && row.position >= e.observedFrom;
+  return row.position >= changetype<Session>(row.session).observedFrom;
 }
 
 /** One row of KV head kv: its query heads at `q`, what they see in the task. */
-export function addObserved(e: Engine, layer: Layer, kv: u32, task: AttendTask, q: usize): void {
+export function addObserved(e: Engine, session: Session, layer: Layer, kv: u32, task: AttendTask, q: usize): void {
   const weights = scoresOf(e, kv); // policies score when the rows are done
-  const sums = sumsOf(e, layer.firstHead + kv);
+  const sums = sumsOf(e, session, layer.firstHead + kv);
   const bytes = ((task.end + 3) & ~3) << 2;
   for (let h: u32 = 0; h < task.nHeads; ++h, q += task.keyDim << 2) {
     headScores(weights, q, task);
@@ -52,13 +38,4 @@ export function addObserved(e: Engine, layer: Layer, kv: u32, task: AttendTask, 
       v128.store(sums + i, f32x4.add(v128.load(sums + i), f32x4.mul(v128.load(weights + i), inverse)));
     }
   }
-}
-
-/** A head has given up the page that was at place `page`; what follows has moved up. */
-export function dropObserved(e: Engine, session: Session, head: HeadView, index: u32, page: u32): void {
-  if (e.observedKind == 0 || changetype<usize>(session) != e.observedSession) return;
-  const at = sumsOf(e, index) + (page * Size.PAGE_SLOTS << 2);
-  const rest = (head.length - page * Size.PAGE_SLOTS) << 2;
-  memory.copy(at, at + (Size.PAGE_SLOTS << 2), rest);
-  memory.fill(at + rest, 0, Size.PAGE_SLOTS << 2);
 }

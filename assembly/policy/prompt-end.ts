@@ -14,6 +14,7 @@
  */
 import { compactHead, compactPages } from "../cache/compact";
 import { headOf } from "../cache/heads";
+import { NOBODY, observedCount } from "../cache/observation";
 import { countedRows } from "../cache/query-statistics";
 import { positionOf } from "../cache/slots";
 import { Engine, engine, HeadView, Layer, layerAt, Session } from "../memory/records";
@@ -26,7 +27,6 @@ import { scoreFinch } from "./finch";
 import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
-import { observedCount } from "./observe";
 import { scoreObserved } from "./observed-attention";
 import { scoreQFilter } from "./q-filter";
 import { scoreRepeated } from "./repeat-attention";
@@ -65,7 +65,7 @@ function lacks(e: Engine, session: Session, policy: Policy): bool {
   if (policy == Policy.Q_FILTER) return e.filters == 0;
   if (policy == Policy.COMPACTOR && parameter(e, 2) != 0 && e.sketch == 0) return true;
   const sums = addedUp(e, policy);
-  return sums != Observed.NOTHING && (e.observedKind != sums || e.observedSession != changetype<usize>(session));
+  return sums != Observed.NOTHING && (e.observedKind != sums || session.observedFrom == NOBODY);
 }
 
 /** Whether the heads of a layer have the same scores. */
@@ -79,15 +79,15 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   const rows = observedCount(e, session);
   if (policy == Policy.KEY_NORM) scoreKeyNorm(e, head, out);
   else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
-  else if (policy == Policy.SNAPKV) scoreSnapKv(e, layer, head, kv, rows, <u32>parameter(e, 0), out);
-  else if (policy == Policy.FINCH) scoreFinch(e, layer, head, kv, rows, out);
+  else if (policy == Policy.SNAPKV) scoreSnapKv(e, session, layer, head, kv, rows, <u32>parameter(e, 0), out);
+  else if (policy == Policy.FINCH) scoreFinch(e, session, layer, head, kv, rows, out);
   else if (policy == Policy.Q_FILTER) scoreQFilter(e, layer, head, kv, out);
   else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
   else if (policy == Policy.EXPECTED) {
     scoreExpected(e, session, layer, head, kv, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2) != 0, out);
     if (parameter(e, 3) != 0) timesValueNorm(e, head, parameter(e, 4), out);
   } else if (policy == Policy.KVZIP) {
-    scoreRepeated(e, layer, head, kv, session.nextPosition, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
+    scoreRepeated(e, session, layer, head, kv, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
   } else if (isObserved(policy)) {
     scoreObserved(e, session, layer, head, kv, policy == Policy.OBSERVED, <u32>(<f32>budget * parameter(e, 0)), out);
   } else if (policy == Policy.STREAMING || policy == Policy.SIMLAYER) {

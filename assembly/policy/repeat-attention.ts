@@ -4,35 +4,26 @@
  *
  *   rows r of the repetition, from observedFrom on; a_rj = softmax of the scores over the first `observedSinks` positions,
  *   those of the span [observedLow, observedHigh), and the repetition up to r, as kvpress has it
- *   observedSums_j = max over r and the heads of the group of a_rj, for j in the span
+ *   sums_j = max over r and the heads of the group of a_rj, for j in the span
  */
 import { headScores } from "../kernels/attend";
 import { softmaxSpan } from "../kernels/softmax-span";
-import { usedSlots } from "../cache/slots";
-import { AttendTask, Engine, engine, HeadView, Layer } from "../memory/records";
-import { Size } from "../memory/status";
-import { clearObserved, sumsOf } from "./observed-sums";
-import { scoresOf, slotAt } from "./slots";
+import { sumsOf } from "../cache/observation";
+import { AttendTask, Engine, engine, HeadView, Layer, Session } from "../memory/records";
+import { scoresOf, slotFrom } from "./slots";
 
-/** What the rows that come repeat; `isFirst`: nothing has been given yet. */
-export function observeSpan(sinks: u32, low: u32, high: u32, isFirst: bool): void {
+/**
+ * The rows of `fork` that come, from position `from` on, repeat positions [low, high) of `session`, which gets what they give;
+ * fork 0: none do.
+ */
+export function observeSpan(session: usize, fork: usize, from: u32, sinks: u32, low: u32, high: u32): void {
   const e = engine();
+  e.observedTarget = session;
+  e.observedFork = fork;
+  e.observedFrom = from;
   e.observedSinks = sinks;
   e.observedLow = low;
   e.observedHigh = high;
-  if (isFirst) clearObserved(e);
-}
-
-/** First slot of a position from `position` on; `length` where there is none. Slots are in the order of their positions. */
-function slotFrom(e: Engine, head: HeadView, position: u32): u32 {
-  for (let p: u32 = 0; p < head.nPages; ++p) {
-    const first = p * Size.PAGE_SLOTS;
-    const page: usize = load<u32>(head.pages + (<usize>p << 2));
-    const end = min<u32>(first + usedSlots(page), head.length);
-    if (end == first || slotAt(e, head, end - 1) < position) continue;
-    for (let slot = first; slot < end; ++slot) if (slotAt(e, head, slot) >= position) return slot;
-  }
-  return head.length;
 }
 
 /** Slots [first, end) are not seen. */
@@ -44,7 +35,7 @@ function hide(scores: usize, first: u32, end: u32): void {
 export function addLargest(e: Engine, layer: Layer, kv: u32, task: AttendTask, q: usize): void {
   const head = task.head;
   const weights = scoresOf(e, kv);
-  const sums = sumsOf(e, layer.firstHead + kv);
+  const sums = sumsOf(e, changetype<Session>(e.observedTarget), layer.firstHead + kv);
   const low = slotFrom(e, head, e.observedLow);
   const high = slotFrom(e, head, e.observedHigh);
   const sinks = min<u32>(slotFrom(e, head, e.observedSinks), low);
@@ -63,10 +54,11 @@ export function addLargest(e: Engine, layer: Layer, kv: u32, task: AttendTask, q
 }
 
 /** Scores of a head's slots; the first `sinks` positions and the newest `recent`, which were not repeated, stay. */
-export function scoreRepeated(e: Engine, layer: Layer, head: HeadView, kv: u32, next: u32, sinks: u32, recent: u32, out: usize): void {
-  const sums = sumsOf(e, layer.firstHead + kv);
+export function scoreRepeated(e: Engine, session: Session, layer: Layer, head: HeadView, kv: u32, sinks: u32, recent: u32, out: usize): void {
+  const sums = sumsOf(e, session, layer.firstHead + kv);
   memory.copy(out, sums, head.length << 2);
   const first = slotFrom(e, head, sinks);
+  const next = session.nextPosition;
   const last = slotFrom(e, head, next - min<u32>(recent, next));
   for (let j: u32 = 0; j < first; ++j) store<f32>(out + (j << 2), Infinity);
   for (let j = last; j < head.length; ++j) store<f32>(out + (j << 2), Infinity);

@@ -11,7 +11,7 @@ import { headOf } from "../cache/heads";
 import { Engine, Layer, Session } from "../memory/records";
 import { Part } from "../memory/status";
 import { readHead } from "./slots";
-import { windowAttention } from "./window-attention";
+import { slotsBefore, windowAttention } from "./window-attention";
 
 /** `rows` queries were observed; of them the last `w` count. */
 export function isLazy(e: Engine, session: Session, layer: Layer, rows: u32, w: u32, sinks: u32, budget: u32, threshold: f32): bool {
@@ -20,13 +20,13 @@ export function isLazy(e: Engine, session: Session, layer: Layer, rows: u32, w: 
   let sum: f32 = 0;
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
     const head = headOf(session, layer.firstHead + kv);
-    const end = head.length - last;
+    const end = slotsBefore(e, session, head, last);
     const recent = budget > sinks ? budget - sinks + last : last;
     const first = max<u32>(sinks, end > recent ? end - recent : 0);
     readHead(e, head, Part.KEYS);
     for (let h = kv * group; h < (kv + 1) * group; ++h) {
       for (let r = rows - last; r < rows; ++r) {
-        windowAttention(e, layer, head, h, r, rows);
+        windowAttention(e, session, layer, head, h, r, rows);
         for (let j: u32 = 0; j < min<u32>(sinks, end); ++j) sum += load<f32>(e.policyWeights + (j << 2));
         for (let j = first; j < end; ++j) sum += load<f32>(e.policyWeights + (j << 2));
       }

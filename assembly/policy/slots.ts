@@ -33,6 +33,18 @@ export function isWithin(e: Engine, head: HeadView, slot: u32, low: u32, high: u
   return position >= low && position < high;
 }
 
+/** First slot of a position from `position` on; `length` where there is none. Slots are in the order of their positions. */
+export function slotFrom(e: Engine, head: HeadView, position: u32): u32 {
+  for (let p: u32 = 0; p < head.nPages; ++p) {
+    const first = p * Size.PAGE_SLOTS;
+    const page: usize = load<u32>(head.pages + (<usize>p << 2));
+    const end = min<u32>(first + usedSlots(page), head.length);
+    if (end == first || slotAt(e, head, end - 1) < position) continue;
+    for (let slot = first; slot < end; ++slot) if (slotAt(e, head, slot) >= position) return slot;
+  }
+  return head.length;
+}
+
 /** All keys or values of a head into policyKeys, f32 [length][dim]. */
 export function readHead(e: Engine, head: HeadView, part: Part): void {
   const dim = part == Part.KEYS ? e.keyDim : e.valueDim;

@@ -6,17 +6,17 @@
  *
  * w is the number of rows observed; as kvpress has it, neighbours beyond the ends count as 0.
  */
-import { Engine, HeadView, Layer } from "../memory/records";
+import { Engine, HeadView, Layer, Session } from "../memory/records";
 import { Part } from "../memory/status";
 import { readHead } from "./slots";
-import { addWindow } from "./window-attention";
+import { addWindow, slotsBefore } from "./window-attention";
 
-export function scoreSnapKv(e: Engine, layer: Layer, head: HeadView, kv: u32, rows: u32, kernel: u32, out: usize): void {
+export function scoreSnapKv(e: Engine, session: Session, layer: Layer, head: HeadView, kv: u32, rows: u32, kernel: u32, out: usize): void {
   const group = layer.nHeads / layer.nKvHeads;
-  const n = head.length - rows;
+  const n = slotsBefore(e, session, head, rows);
   readHead(e, head, Part.KEYS);
   memory.fill(out, 0, head.length << 2);
-  addWindow(e, layer, head, kv, rows, false, out);
+  addWindow(e, session, layer, head, kv, rows, false, out);
   const factor: f32 = <f32>1 / <f32>(group * rows * kernel);
   memory.copy(e.policyWeights, out, n << 2);
   const reach = kernel / 2;

@@ -21,7 +21,7 @@ export function scoreTova(e: Engine, session: Session, layer: Layer, rows: u32):
     const head = headOf(session, layer.firstHead + kv);
     readHead(e, head, Part.KEYS);
     for (let h = kv * group; h < (kv + 1) * group; ++h) {
-      windowAttention(e, layer, head, h, rows - 1, rows);
+      windowAttention(e, session, layer, head, h, rows - 1, rows);
       for (let j: u32 = 0; j + 1 < length; ++j) {
         const at = out + (j << 2);
         store<f32>(at, load<f32>(at) + load<f32>(e.policyWeights + (j << 2)));

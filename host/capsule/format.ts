@@ -8,8 +8,8 @@ import { ThimbleError } from "../errors.ts";
 import { type CacheConfig, formNames } from "../kv-cache.ts";
 import { describeFormat } from "../kv-format.ts";
 
-/** Version of this file format: 2 has packs, links and records that name their page, and can be hashed side by side. */
-export const FORMAT_VERSION = 2;
+/** Version of this file format: 3 has what a policy has observed of a session that streams. */
+export const FORMAT_VERSION = 3;
 /** Version of the numeric contract that the keys and values follow (docs/numeric-contract.md). */
 export const CONTRACT_VERSION = 2;
 /** Version of how codes, scales and f32 lie in a page (assembly/cache/page.ts, packed-page.ts). */
@@ -57,7 +57,7 @@ const AT = {
   sections: 80,
   flat: 84,
   wideHeads: 88,
-  unused: 92,
+  observedBytes: 92,
   model: 96,
   tokenizer: 128,
   base: 160,
@@ -84,6 +84,8 @@ export interface CapsuleHeader {
   readonly tokens: number;
   /** Bytes of the JSON behind them. */
   readonly stateBytes: number;
+  /** Bytes of what a policy has observed of its rows; 0: nothing counts. */
+  readonly observedBytes: number;
   readonly kind: CapsuleKind;
   /** The model has an eviction policy: pages then have positions. */
   readonly hasPolicy: boolean;
@@ -128,6 +130,7 @@ export function encodeHeader(header: CapsuleHeader): Uint8Array<ArrayBuffer> {
   view.setUint32(AT.position, header.position, true);
   view.setUint32(AT.tokens, header.tokens, true);
   view.setUint32(AT.stateBytes, header.stateBytes, true);
+  view.setUint32(AT.observedBytes, header.observedBytes, true);
   view.setUint32(AT.rotateKeys, rotateKeys ? 1 : 0, true);
   view.setUint32(AT.sections, sections, true);
   view.setUint32(AT.flat, flat, true);
@@ -175,8 +178,7 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     u32(AT.policy) > 1 ||
     u32(AT.relative) > 1 ||
     (u32(AT.sections) & ~SECTION_BITS) !== 0 ||
-    u32(AT.flat) > 1000 ||
-    isUsed(AT.unused, AT.model);
+    u32(AT.flat) > 1000;
   if (isUnknown || isUsed(isEncrypted ? AT.end : PLAIN_HEADER_BYTES, HEADER_BYTES)) {
     throw malformed("its header has bits that mean nothing");
   }
@@ -206,6 +208,7 @@ export function decodeHeader(bytes: Uint8Array): CapsuleHeader {
     position: u32(AT.position),
     tokens: u32(AT.tokens),
     stateBytes: u32(AT.stateBytes),
+    observedBytes: u32(AT.observedBytes),
     kind,
     hasPolicy: u32(AT.policy) === 1,
     wideHeads: u32(AT.wideHeads),

@@ -27,6 +27,7 @@ import {
 } from "./format.ts";
 import { KnownLinks } from "./known-links.ts";
 import { type Link, LinkReader } from "./links.ts";
+import { readObserved } from "./observed.ts";
 import { PageSums, type Sum } from "./page-sums.ts";
 import { OPEN, type PageRecord, pageOf, sumOfPage, writeOpenPage } from "./records.ts";
 import { type CapsuleKey, checkKey } from "./seal.ts";
@@ -138,13 +139,14 @@ async function readSession(
   const address = engine.openSession();
   try {
     adopt(engine, address, header, new DataView(heads.buffer));
+    await readObserved(engine, address, length, body, header.observedBytes, state.forgetting?.policy);
     const filling = { engine, address, length, sums: PageSums.of(engine, address) };
     await readRecords(filling, newest, true);
     await newest.end();
     for (let link = newest; link.header.links > 1; ) {
       link = await next();
-      const { position, tokens, stateBytes } = link.header;
-      await link.body.skip(4 * (position + tokens) + stateBytes + heads.byteLength);
+      const { position, tokens, stateBytes, observedBytes } = link.header;
+      await link.body.skip(4 * (position + tokens) + stateBytes + heads.byteLength + observedBytes);
       await readRecords(filling, link, false);
       await link.end();
     }

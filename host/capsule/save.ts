@@ -12,6 +12,7 @@ import { sealChunks } from "./chunks.ts";
 import { type CapsuleModel, digestsOf } from "./digest.ts";
 import { type CapsuleKind, encodeHeader, HASH_BYTES, HEAD_BYTES, MAX_LINKS, RECORD_BYTES } from "./format.ts";
 import type { KnownLink } from "./known-links.ts";
+import { observedBytes, observedParts } from "./observed.ts";
 import { PageSums, type Sum } from "./page-sums.ts";
 import { OPEN, type PageRecord, pageOf, readOpenPage, sumOfPage } from "./records.ts";
 import { type CapsuleKey, checkKey, createSealer } from "./seal.ts";
@@ -96,6 +97,7 @@ async function* write(writing: Writing): AsyncGenerator<Uint8Array, void> {
     position: cached.length,
     tokens: tokens.length,
     stateBytes: state.byteLength,
+    observedBytes: observedBytes(model.engine, held.address),
     kind,
     isRelative: Boolean(model.engine.runtime.exports.isRelative(held.address)),
     hasPolicy: model.engine.sizes.cache.policy !== undefined,
@@ -124,6 +126,7 @@ function* body({ model: { engine }, held, state, base }: Writing, sums: PageSums
   yield state;
   held.check();
   yield headEntries(engine, held.address, sums.heads);
+  if (observedBytes(engine, held.address) > 0) yield* observedParts(engine, held.address);
   yield* records(engine, held, sums, base?.sums);
 }
 

@@ -5,9 +5,8 @@
  */
 import type { ChatMessage } from "../chat.ts";
 import { ThimbleError } from "../errors.ts";
-import type { Pin } from "../evictor.ts";
 import type { DatedEntry } from "../ledger.ts";
-import type { PausedTurn, SessionOptions } from "../token-turn.ts";
+import type { PausedTurn, Pin, SessionOptions } from "../token-turn.ts";
 import { MAX_STATE_BYTES, malformed } from "./format.ts";
 
 /** A paused turn and the conversation it belongs to; `Session` has the same. */
@@ -32,6 +31,8 @@ export interface ForgettingState {
   readonly pins: readonly Pin[];
   readonly turns: number;
   readonly ledger: readonly DatedEntry[];
+  /** The model's policy, with its parameters, where it has one. */
+  readonly policy?: string | undefined;
 }
 
 export interface ConversationState {
@@ -153,7 +154,10 @@ function forgettingOf(fields: Readonly<Record<string, unknown>>): ForgettingStat
     };
   });
   const options = { overflow, sinks, window, keep } as SessionOptions;
-  return { options, pins: listOf(fields.pins).map(spanOf), turns: turns!, ledger };
+  const { policy } = fields;
+  if (policy !== undefined && (typeof policy !== "string" || policy.length > 256))
+    throw malformed("its policy is none");
+  return { options, pins: listOf(fields.pins).map(spanOf), turns: turns!, ledger, policy };
 }
 
 function pendingOf(turn: Readonly<Record<string, unknown>>, { vocabSize, contextLength }: StateLimits): PendingState {

@@ -28,9 +28,20 @@ const WAYS: Record<string, Way> = {
     session: { keep: { slots: 150 }, sinks: 4, window: 30 },
   },
   "both, q4": {
-    load: { contextLength: 256, policy: "key-norm", keys: "q4", values: "q4" },
+    load: { contextLength: 320, policy: "key-norm", keys: "q4", values: "q4" },
     session: { ...EVICT, keep: { ratio: 0.3 } },
   },
+  ...Object.fromEntries(
+    ["streaming", "snapkv:window=16", "h2o", "expected-attention", "compactor:chunk=24,sketch=8", "kvzip"].map(
+      (policy) => [
+        `thinned by ${policy}`,
+        {
+          load: { contextLength: 640, policy, keys: "q8", values: "q4" },
+          session: { ...EVICT, keep: { slots: 256 } },
+        } as const,
+      ],
+    ),
+  ),
 };
 
 /** What shows of a session. */

@@ -8,7 +8,7 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import type { Pin } from "../../host/evictor.ts";
+import type { Pin } from "../../host/token-turn.ts";
 import type { Model } from "../../host/model.ts";
 import type { Session } from "../../host/session.ts";
 

@@ -5,7 +5,7 @@
  */
 import * as assert from "uvu/assert";
 import { openFile } from "../../bindings/node/file-source.ts";
-import type { Pin } from "../../host/evictor.ts";
+import type { Pin } from "../../host/token-turn.ts";
 import type { GenerateOptions, GenerationResult } from "../../host/generation.ts";
 import { readHeader } from "../../host/gguf.ts";
 import { type LoadOptions, loadEngine } from "../../host/load-engine.ts";

@@ -2,7 +2,7 @@
  * What is said in a turn of a random life, and how: all of it follows from the operation's numbers.
  * @module
  */
-import type { Pin } from "../../host/evictor.ts";
+import type { Pin } from "../../host/token-turn.ts";
 import type { GenerateOptions } from "../../host/generation.ts";
 import type { Prompt, Session } from "../../host/session.ts";
 import type { SessionOptions } from "../../host/token-turn.ts";

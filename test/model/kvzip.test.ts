@@ -96,13 +96,11 @@ test("scores are the largest attention that the repetition gives each slot; form
   await using model = await open();
   const { engine } = model;
   const session = prompted(model);
-  const end = await engine.observe();
   const { tokens, recent } = await repeatContext(engine, session, IDS, engine.sizes.cache.policy!, PASS);
   assert.equal([tokens, recent], [82 + 3 + 2 * 10 + 3 * 2, 2]);
   const scores = Array.from({ length: 4 }, (_, head) =>
-    Array.from(engine.runtime.floats(engine.runtime.exports.observedSumsAddress(head), N)),
+    Array.from(engine.runtime.floats(engine.runtime.exports.observedSumsAddress(session, head), N)),
   );
-  end();
   const error = worst(scores, EXPECTED);
   report("kvzip scores", error, "of 1");
   assert.ok(error <= 1e-5, `${error}`);
@@ -191,7 +189,6 @@ test("a pass without room is refused, one that is left changes nothing", async (
   assert.is(heldPositions(engine, session)[0]!.length, N);
   assert.equal(await codeOf(endPrompt(engine, session, HALF, IDS, PASS)), ["none"], "the observation was ended");
   const other = prompted(model);
-  engine.runtime.exports.observeRows(0, 0);
   assert.throws(
     () => evictPrompt(engine, other, HALF),
     (error: ThimbleError) => error.code === "invalid_option",

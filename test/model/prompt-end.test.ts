@@ -673,7 +673,7 @@ test("what all rows give the slots: a row gives each head its share; with a page
     for (const end of [60, 96, 140, 170]) {
       feed(model, session, runtime.exports.sessionLength(session), end, chunk);
       const slots = runtime.exports.headSlots(session, 3);
-      const sums = runtime.floats(runtime.exports.observedSumsAddress(3), 96 + 32);
+      const sums = runtime.floats(runtime.exports.observedSumsAddress(session, 3), 96 + 32);
       assert.ok(sums.subarray(0, slots).every((x) => x > 0));
       assert.ok(sums.subarray(slots).every((x) => x === 0));
       assert.ok(sums[slots - 1]! <= GROUP, "one row has seen the newest");
@@ -684,7 +684,7 @@ test("what all rows give the slots: a row gives each head its share; with a page
     }
     report(`sums, chunks of ${chunk}`, total, "rows times heads");
     runtime.exports.observeRows(session, 170);
-    assert.ok(runtime.floats(runtime.exports.observedSumsAddress(0), 500).every((x) => x === 0));
+    assert.ok(runtime.floats(runtime.exports.observedSumsAddress(session, 0), 500).every((x) => x === 0));
     await model.close();
   }
 });

@@ -11,7 +11,7 @@ import { writeFilters } from "../../host/filters.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
 import { parsePolicy } from "../../host/policy.ts";
-import { beginPrompt, evictPrompt, heldPositions, observedRows } from "../../host/prompt-end.ts";
+import { beginPrompt, evictPrompt, heldPositions } from "../../host/prompt-end.ts";
 import { repeatContext } from "../../host/repeat.ts";
 import { load } from "../model/load.ts";
 import { modelPath, notRun, referencePath } from "./reference.ts";
@@ -70,7 +70,7 @@ async function repeat(model: Model, session: number, ids: readonly number[]): Pr
   const start = engine.wording!().before.length;
   const pass = { host: platform, check: () => {} };
   const policy = engine.sizes.cache.policy!;
-  const { tokens, recent } = await repeatContext(engine, session, ids, policy, pass, start);
+  const { tokens, recent } = await repeatContext(engine, session, ids, policy, pass, { start, end: ids.length });
   console.log(`computed once more: ${tokens} tokens, from ${start} on`);
   return recent;
 }
@@ -106,8 +106,6 @@ else {
       const { exports } = engine.runtime;
       engine.headScores = JSON.parse(readFileSync(`${folder}/../quality_raw.json`, "utf8")).calib.duo_scores.flat();
       const prefilled = engine.openSession();
-      const from = Math.max(0, ids.length - observedRows(engine));
-      exports.observeRows(prefilled, from);
       beginPrompt(engine, prefilled, 0);
       for (let at = 0; at < ids.length; at += 64) {
         model.forward(ids.slice(at, at + 64).map((input, i) => ({ session: prefilled, input, position: at + i })));
@@ -115,7 +113,6 @@ else {
       const recent = first === "kvzip" ? await repeat(model, prefilled, ids) : 0;
       for (const [policy, file] of Object.entries(policies)) {
         const session = engine.forkSession(prefilled);
-        exports.observeRows(session, from);
         const share = SHARES[policy] ?? 0.5;
         evictPrompt(engine, session, { keep: { share }, sinks: 0, window: 0 }, parsePolicy(policy), recent);
         const expected: readonly (readonly number[])[] = read(`${file}_0.5`).kept.flat();
