@@ -10,7 +10,7 @@ import type { GgufHeader } from "./header.ts";
 import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
 import { formatScratch, queryBytes, wideHeadsOf } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
-import { observationBytes, type PolicySpec, policyScratch, statisticsBytes } from "./policy.ts";
+import { type PolicySpec, policyScratch, rowBytes } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
 
 /** Sizes of the run state that a caller chooses. */
@@ -69,7 +69,7 @@ export function regionBytes(bytes: number): number {
 }
 
 /** Sizes of the records of assembly/memory/records.ts. */
-const RECORD = { layer: 96, linear: 28, rope: 64, head: 56, session: 72 } as const;
+const RECORD = { layer: 96, linear: 28, rope: 64, head: 56, session: 80 } as const;
 /** Ranges a session can pin: MAX_PINS of assembly/cache/evict.ts. */
 const PINS = 32;
 /** Tokens that a layer with a sliding window can take back: SPARE of assembly/cache/window.ts. */
@@ -162,8 +162,7 @@ export function planMemory(
   );
   const own = nHeads * ownBytes(cache, config);
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
-  const statistics =
-    statisticsBytes(cache.policy, config) + observationBytes(cache.policy, config, sizes.contextLength);
+  const statistics = rowBytes(cache.policy, config, sizes.contextLength);
   const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 2) * nHeads * 16;
   const parts = {
     weights,

@@ -292,22 +292,28 @@ export function policyScratch({ policy, queryStatistics }: PolicySpec, { keyDim,
 }
 
 /** Bytes of a session's sums over queries, as assembly/cache/query-statistics.ts draws them. */
-export function statisticsBytes(policy: PolicySpec | undefined, { nLayers, nHeads, keyDim }: QueryHeads): number {
-  const { queryStatistics = 0 } = policy ?? {};
+function statisticsBytes({ queryStatistics }: PolicySpec, { nLayers, nHeads, keyDim }: QueryHeads): number {
   if (queryStatistics === 0) return 0;
   const products = queryStatistics > 1 ? (keyDim * (keyDim + 2)) / 2 : 0;
   return 16 + nLayers * nHeads * (keyDim + products) * 8;
 }
 
-/** Bytes of what is observed of a session's rows, as assembly/cache/observation.ts draws it. */
-export function observationBytes(
+/** Whether a policy looks at rows that a session must have computed itself. */
+export function looksAtRows({ observed, observeRows, queryStatistics }: PolicySpec): boolean {
+  return observeRows > 0 || queryStatistics > 0 || observed === Observed.ATTENTION || observed === Observed.CHUNKS;
+}
+
+/** Bytes of what a policy has of a session's rows, as assembly/cache/observation.ts draws it, with the copy. */
+export function rowBytes(
   policy: PolicySpec | undefined,
-  { nLayers, nHeads, nKvHeads, keyDim }: QueryHeads & { readonly nKvHeads: number },
+  dims: QueryHeads & { readonly nKvHeads: number },
   contextLength: number,
 ): number {
   if (policy === undefined) return 0;
+  const { nLayers, nHeads, nKvHeads, keyDim } = dims;
   const sums = policy.observed === Observed.NOTHING ? 0 : nLayers * nKvHeads * (contextLength + Size.PAGE_SLOTS) * 4;
-  return sums + nLayers * policy.observeRows * nHeads * keyDim * 4;
+  const bytes = statisticsBytes(policy, dims) + sums + nLayers * policy.observeRows * nHeads * keyDim * 4;
+  return looksAtRows(policy) ? 2 * bytes : bytes;
 }
 
 function refuse(message: string): ThimbleError {

@@ -189,11 +189,6 @@ export async function thin(
   return { spans, repeatedTokens };
 }
 
-/** Whether a policy looks at rows that the session must have computed itself. */
-export function looksAtRows({ observed, observeRows, queryStatistics }: PolicySpec): boolean {
-  return observeRows > 0 || queryStatistics > 0 || observed === Observed.ATTENTION || observed === Observed.CHUNKS;
-}
-
 /** What `rule` leaves at a prompt's end of which a share stays. */
 export function atPromptEnd(engine: Engine, session: number, rule: ThinningRule, share: number): ThinningRule {
   const { heads, total } = heldSlots(engine, session);

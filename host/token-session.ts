@@ -14,7 +14,7 @@ import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import type { Platform } from "./platform.ts";
-import { describePolicy } from "./policy.ts";
+import { describePolicy, looksAtRows } from "./policy.ts";
 import {
   beginPrompt,
   endPrompt,
@@ -32,7 +32,6 @@ import {
   beginThinning,
   checkPins,
   isObserving,
-  looksAtRows,
   narrower,
   pagesOf,
   rowsBefore,
@@ -111,6 +110,7 @@ export class TokenSession {
     this.#options = options;
     this.#promptRule = promptRule(engine, options);
     this.#rule = evictionRule(engine, options, this.#promptRule);
+    thinningRule(engine, this.#rule, this.#promptRule); // throws where it cannot be
     this.known = known;
     this.#engine = engine;
     this.#host = host;
@@ -155,6 +155,7 @@ export class TokenSession {
     this.#options = options;
     this.#promptRule = promptRule(this.#engine, options);
     this.#rule = evictionRule(this.#engine, options, this.#promptRule);
+    thinningRule(this.#engine, this.#rule, this.#promptRule);
   }
 
   /** What a capsule says of it; undefined where there is nothing to say. */
@@ -172,6 +173,11 @@ export class TokenSession {
   /** What turns do when the context is full, where they do not say so. */
   get overflow(): Overflow {
     return this.#rule.overflow;
+  }
+
+  /** Whether memory had no more at some time, so that it holds less than its options say. */
+  get isShort(): boolean {
+    return this.#rule.maxPages < evictionRule(this.#engine, this.#options, this.#promptRule).maxPages;
   }
 
   /** Tokens that were computed, evicted ones among them. */
@@ -296,8 +302,9 @@ export class TokenSession {
         const isObserved = thinning === undefined && observed > 0 && at + maxRows > given.length - observed;
         const isLast = at + maxRows >= given.length;
         const wantLogits = isLast && completionIds.length < maxTokens;
-        await this.#extend(given.slice(at, at + maxRows), wantLogits, rule, thinning, check);
-        if (wantLogits) sampled = sample();
+        const take = wantLogits ? sample : undefined;
+        const added = this.#extend(given.slice(at, at + maxRows), rule, thinning, check, take);
+        sampled = added instanceof Promise ? await added : added;
         if (isLast && completionIds.length === 0) await this.#endPrompt(given, thinning, check);
         options.onPrefill?.(this.#cached.length - reused, given.length - reused);
         await this.#host.pause();
@@ -323,13 +330,13 @@ export class TokenSession {
           if (rule.overflow !== "evict") this.#checkRoom(history.length, this.#cached.length);
           // Only now: a turn that has no room for its last token is over, and could not go on.
           if (isOver()) return pause();
-          await this.#extend([sampled.id], true, rule, thinning, check);
+          const added = this.#extend([sampled.id], rule, thinning, check, sample);
+          sampled = added instanceof Promise ? await added : added;
         } catch (error) {
           overflow = fullOf(error);
           if (overflow === undefined || rule.overflow === "throw") throw error;
           break;
         }
-        sampled = sample();
         await this.#host.pause();
         this.#check(options.signal);
       }
@@ -474,35 +481,58 @@ export class TokenSession {
     setEviction(this.#engine, this.#address, pages, this.#pins);
   }
 
-  /** Appends tokens to the cache; with `wantLogits`, output 0 has the logits of the last one. */
-  async #extend(
+  /**
+   * Appends tokens to the cache, and gives what `take` says of the logits of the last one: nobody else can have used the engine
+   * in between. A promise only where something had to go first.
+   */
+  #extend(
     ids: readonly number[],
-    wantLogits: boolean,
     rule: EvictionRule,
     thinning: ThinningRule | undefined,
     check: () => void,
-  ): Promise<void> {
-    if (thinning === undefined) return this.#append(ids, wantLogits, rule.overflow === "evict" ? rule : undefined);
-    let now = thinning;
+    take: (() => Sampled) | undefined,
+  ): Sampled | undefined | Promise<Sampled | undefined> {
+    const { overflow } = rule;
+    if (thinning !== undefined && rowsBefore(this.#engine, this.#address, thinning) < ids.length) {
+      return this.#extendThinned(ids, thinning, check, take);
+    }
+    try {
+      this.#append(ids, take !== undefined, overflow === "evict" && thinning === undefined ? rule : undefined);
+    } catch (error) {
+      if (thinning === undefined || fullOf(error) !== "budget") throw error;
+      return this.#extendThinned(ids, thinning, check, take);
+    }
+    return take?.();
+  }
+
+  async #extendThinned(
+    ids: readonly number[],
+    thinning: ThinningRule,
+    check: () => void,
+    take: (() => Sampled) | undefined,
+  ): Promise<Sampled | undefined> {
+    let rule = thinning;
     for (let at = 0; at < ids.length; ) {
-      const room = rowsBefore(this.#engine, this.#address, now);
+      const room = rowsBefore(this.#engine, this.#address, rule);
       if (room < 1) {
-        await this.#thin(now, check);
-        if (rowsBefore(this.#engine, this.#address, now) < 1) throw new Error("nothing went");
-        continue;
+        await this.#thin(rule, check);
+        if (rowsBefore(this.#engine, this.#address, rule) < 1) throw new Error("nothing went");
       }
-      const rows = ids.slice(at, at + room);
+      const rows = ids.slice(at, at + rowsBefore(this.#engine, this.#address, rule));
+      const isLast = at + rows.length >= ids.length;
       try {
-        this.#append(rows, wantLogits && at + room >= ids.length);
+        this.#append(rows, isLast && take !== undefined);
       } catch (error) {
-        const fewer = fullOf(error) === "budget" ? narrower(this.#engine, this.#address, now) : undefined;
+        const fewer = fullOf(error) === "budget" ? narrower(this.#engine, this.#address, rule) : undefined;
         if (fewer === undefined) throw error;
-        now = fewer;
+        rule = fewer;
         this.#rule = { ...this.#rule, maxPages: pagesOf(fewer) };
         continue;
       }
       at += rows.length;
+      if (isLast) return take?.();
     }
+    return undefined;
   }
 
   /** Makes room for more tokens. */

@@ -16,7 +16,7 @@ import { agesTwice, fixedPage, recentForm, setPage } from "./append";
 import { convertSlot } from "./convert";
 import { ownBytes } from "./heads";
 import { NO_MARK } from "./journal";
-import { cutObserved, sumsOf } from "./observation";
+import { cutObserved, NOBODY, sumsOf } from "./observation";
 import { isBroken, keyFormOf, keysOf, setBroken, setFirstPosition, setForms, valueFormOf, valuesOf } from "./page";
 import { pageRelease, poolTake } from "./pool";
 import { positionOf, REACH, setPosition, setUsedSlots, usedSlots } from "./slots";
@@ -90,6 +90,7 @@ export function compactHead(e: Engine, session: Session, head: HeadView, index: 
     moved = copy - head.open;
   }
   session.marked = NO_MARK;
+  session.observedMark = NOBODY;
   const sources = head.nPages;
   let to: usize = 0;
   let used: u32 = Size.PAGE_SLOTS;

@@ -19,7 +19,7 @@ import { agesTwice, fixedPage, setPage } from "./append";
 import { convertPage } from "./convert";
 import { headOf, ownBytes } from "./heads";
 import { measureKeys, measureOpen } from "./key-squares";
-import { truncateObservation } from "./observation";
+import { isBound, markObservation, truncateObservation } from "./observation";
 import { pageRelease } from "./pool";
 import { hasPositions } from "./slots";
 import { canTruncate } from "./window";
@@ -40,8 +40,9 @@ export function journalBytes(e: Engine): u64 {
 /** Remembers the session as it is now; the mark before is gone. */
 export function sessionMark(address: usize): void {
   const e = engine();
-  if (isFloat(e)) return;
   const session = changetype<Session>(address);
+  markObservation(e, session);
+  if (isFloat(e)) return;
   const views = e.nHeadViews * offsetof<HeadView>();
   memory.copy(session.journal, session.heads, views);
   memory.copy(session.journal + views, headOf(session, 0).open, e.nHeadViews * ownBytes(e));
@@ -170,13 +171,15 @@ function canRestore(e: Engine, session: Session): bool {
 export function sessionTruncate(address: usize, length: u32): u32 {
   const e = engine();
   const session = changetype<Session>(address);
-  const before = session.nextPosition;
-  if (length >= before) return before;
-  const near = reachable(e, session, length);
+  if (length >= session.nextPosition) return session.nextPosition;
+  const bound = isBound(e, session);
+  if (bound) length = session.observedMark <= length ? session.observedMark : 0;
+  const reach = reachable(e, session, length);
+  const near: u32 = bound && reach != length ? 0 : reach;
   const marked = session.marked;
   if (marked != NO_MARK && marked <= length && marked > near && canRestore(e, session)) {
     restoreMark(e, session);
-    truncateObservation(e, session, before);
+    truncateObservation(e, session);
     return marked;
   }
   if (near == 0) empty(e, session);
@@ -188,7 +191,7 @@ export function sessionTruncate(address: usize, length: u32): u32 {
       else measureOpen(e, session);
     }
   }
-  truncateObservation(e, session, before);
+  truncateObservation(e, session);
   if (marked != NO_MARK && marked > near) session.marked = NO_MARK;
   return near;
 }

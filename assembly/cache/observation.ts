@@ -5,6 +5,9 @@
  *   | sums f32 [nHeadViews][policySlots], where observedKind is not 0 | queries f32 [layers][observeRows][nHeads][keyDim] |
  *
  * The queries are a ring: a row lies at its position modulo observeRows. They count from `session.observedFrom` on.
+ *
+ * Where rows are looked at, a copy of both and of the sums over queries lies behind: going back to a mark (journal.ts) brings
+ * back what was observed by then. A session that observes goes back to a mark or to its beginning.
  */
 import { Engine, engine, HeadView, Layer, Row, Session } from "../memory/records";
 import { Observed, Size } from "../memory/status";
@@ -17,6 +20,17 @@ export const NOBODY: u32 = 0xffffffff;
 
 function sumsBytes(e: Engine): u64 {
   return e.observedKind == 0 ? 0 : <u64>e.nHeadViews * (e.policySlots << 2);
+}
+
+/** Whether what is observed changes with every row. */
+function looksAtRows(e: Engine): bool {
+  const kind = e.observedKind;
+  return e.observeRows != 0 || e.queryStatistics != 0 || kind == <u32>Observed.ATTENTION || kind == <u32>Observed.CHUNKS;
+}
+
+/** Bytes of the copy. */
+export function observationJournalBytes(e: Engine): u64 {
+  return looksAtRows(e) ? statisticsBytes(e) + observationBytes(e) : 0;
 }
 
 /** Bytes of what is observed of a session; 0 where no policy asks. */
@@ -43,6 +57,7 @@ export function observationImageBytes(): u32 {
 /** A fresh session observes nothing. */
 export function openObservation(e: Engine, session: Session): void {
   session.observedFrom = NOBODY;
+  session.observedMark = NOBODY;
   clearObserved(e, session);
 }
 
@@ -84,16 +99,33 @@ export function cutObserved(e: Engine, session: Session, index: u32, length: u32
   if (e.observedKind != 0) memory.fill(sumsOf(e, session, index) + (length << 2), 0, (e.policySlots - length) << 2);
 }
 
-/**
- * The session went back from `before` tokens. Of the ring, rows that newer ones have not overwritten count still; chunks begin
- * anew, with the next row.
- */
-export function truncateObservation(e: Engine, session: Session, before: u32): void {
+/** Remembers what has been observed by now. */
+export function markObservation(e: Engine, session: Session): void {
+  const bytes = <usize>observationJournalBytes(e);
+  session.observedMark = session.observedFrom == NOBODY || bytes == 0 ? NOBODY : session.nextPosition;
+  session.observedFromThen = session.observedFrom;
+  if (session.observedMark == NOBODY) return;
+  const image = observationImage(changetype<usize>(session));
+  memory.copy(image + bytes, image, bytes);
+}
+
+/** Whether a session that is to go back to `length` tokens has to go to a mark or to its beginning. */
+export function isBound(e: Engine, session: Session): bool {
+  return session.observedFrom != NOBODY && looksAtRows(e);
+}
+
+/** The session went back: to the mark, to its beginning, or, where no row was looked at, to some length. */
+export function truncateObservation(e: Engine, session: Session): void {
   if (session.observedFrom == NOBODY) return;
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) cutObserved(e, session, i, headOf(session, i).length);
   const next = session.nextPosition;
-  if (e.observedKind == <u32>Observed.CHUNKS) session.observedFrom = next;
-  else if (e.observeRows != 0 && before > e.observeRows) session.observedFrom = max<u32>(session.observedFrom, before - e.observeRows);
+  if (looksAtRows(e) && next == session.observedMark) {
+    const bytes = <usize>observationJournalBytes(e);
+    const image = observationImage(changetype<usize>(session));
+    memory.copy(image, image + bytes, bytes);
+    session.observedFrom = session.observedFromThen;
+    return;
+  }
+  for (let i: u32 = 0; i < e.nHeadViews; ++i) cutObserved(e, session, i, headOf(session, i).length);
   session.observedFrom = min<u32>(session.observedFrom, next);
 }
 

@@ -6,7 +6,7 @@ import { setPage } from "./append";
 import { evictorBytes, MAX_PINS } from "./evict";
 import { headOf, ownBytes, pooledPages } from "./heads";
 import { empty, journalBytes, NO_MARK } from "./journal";
-import { copyObservation, observationBytes, openObservation } from "./observation";
+import { copyObservation, observationBytes, observationJournalBytes, openObservation } from "./observation";
 import { setForms } from "./page";
 import { pageShare } from "./pool";
 import { copyStatistics, openStatistics, statisticsBytes } from "./query-statistics";
@@ -32,7 +32,7 @@ function ownOffset(e: Engine): u64 {
 }
 
 function sessionBytes(e: Engine): u64 {
-  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e) + evictorBytes(e) + statisticsBytes(e) + observationBytes(e);
+  return ownOffset(e) + <u64>e.nHeadViews * ownBytes(e) + journalBytes(e) + evictorBytes(e) + statisticsBytes(e) + observationBytes(e) + observationJournalBytes(e);
 }
 
 /** A fresh session of the model's context length; 0 when memory is out. */
@@ -88,7 +88,7 @@ export function sessionClose(address: usize): void {
   const e = engine();
   const session = changetype<Session>(address);
   empty(e, session);
-  const behind = journalBytes(e) + evictorBytes(e) + statisticsBytes(e) + observationBytes(e);
+  const behind = journalBytes(e) + evictorBytes(e) + statisticsBytes(e) + observationBytes(e) + observationJournalBytes(e);
   memory.fill(headOf(session, 0).open, 0, e.nHeadViews * ownBytes(e) + <usize>behind);
   session.nextFree = e.freeSessions;
   e.freeSessions = address;

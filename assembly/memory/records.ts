@@ -150,6 +150,9 @@ export class Session {
   relative: u32;
   /** First position whose row counts for what policies observe; see cache/observation.ts. */
   observedFrom: u32;
+  /** Position of the copy of what was observed, or 2^32 - 1, and what counted then. */
+  observedMark: u32;
+  observedFromThen: u32;
   spare: u32;
 }
 

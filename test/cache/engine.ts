@@ -172,7 +172,7 @@ export const TASK_BYTES = 128;
 
 /** Bytes of a HeadView, and of the Session record before them; offset of a HeadView's sum of squares. */
 export const HEAD_BYTES = 56;
-export const SESSION_BYTES = 72;
+export const SESSION_BYTES = 80;
 export const SQUARES_AT = 32;
 
 /** Address of a head's open page. */

@@ -8,9 +8,9 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import type { Pin } from "../../host/token-turn.ts";
 import type { Model } from "../../host/model.ts";
 import type { Session } from "../../host/session.ts";
+import type { Pin } from "../../host/token-turn.ts";
 
 /** Positions by head, over the layers that see everything. */
 function heldBy({ config }: Model, session: Session): number[][] {

@@ -5,13 +5,12 @@
  */
 import * as assert from "uvu/assert";
 import { openFile } from "../../bindings/node/file-source.ts";
-import type { Pin } from "../../host/token-turn.ts";
 import type { GenerateOptions, GenerationResult } from "../../host/generation.ts";
 import { readHeader } from "../../host/gguf.ts";
 import { type LoadOptions, loadEngine } from "../../host/load-engine.ts";
 import { Model } from "../../host/model.ts";
 import type { Platform } from "../../host/platform.ts";
-import type { SessionOptions } from "../../host/token-turn.ts";
+import type { Pin, SessionOptions } from "../../host/token-turn.ts";
 import { bits } from "../model/load.ts";
 
 /** A chat template, so that a turn can be told another way; the small models have none. */
@@ -50,6 +49,11 @@ function same(given: unknown, expected: unknown, what: string): void {
   if (a !== b) throw new Error(`${what}: ${a.slice(at - 40, at + 40)} where ${b.slice(at - 40, at + 40)} is expected`);
 }
 
+/** Whether what a session holds depends on where its prompts ended, or how they were told: a policy chooses. */
+export function chooses({ engine }: Model, { keep, overflow }: SessionOptions): boolean {
+  return keep !== undefined || (overflow === "evict" && engine.sizes.cache.policy !== undefined);
+}
+
 export class Oracle {
   /** @param model without a budget, with the forms and sizes of the one that has it */
   constructor(readonly model: Model) {}
@@ -58,7 +62,7 @@ export class Oracle {
   async checkTurn(result: GenerationResult, options: GenerateOptions, { rule, pins, turns }: Way): Promise<void> {
     const session = this.model.session({ ...rule, tenant: undefined });
     for (const pin of pins) session.pin(pin);
-    for (const turn of rule.keep === undefined ? [] : turns) {
+    for (const turn of chooses(this.model, rule) ? turns : []) {
       await session.complete({ ids: [...turn.ids] }, undisturbed(turn.options));
     }
     const ids = result.promptIds.slice(session.tokens.length);

@@ -2,10 +2,10 @@
  * What is said in a turn of a random life, and how: all of it follows from the operation's numbers.
  * @module
  */
-import type { Pin } from "../../host/token-turn.ts";
+
 import type { GenerateOptions } from "../../host/generation.ts";
 import type { Prompt, Session } from "../../host/session.ts";
-import type { SessionOptions } from "../../host/token-turn.ts";
+import type { Pin, SessionOptions } from "../../host/token-turn.ts";
 import { randomIds } from "../model/load.ts";
 import type { Operation } from "./session-operation.ts";
 
@@ -24,7 +24,7 @@ export function ruleOf({ seed, amount }: Operation, hasPolicy: boolean): Session
   const keeps = [
     { ratio: (amount % 10) / 10 },
     { ratio: 0.01 },
-    { slots: 160 + (amount % 40) },
+    { slots: 192 + (amount % 40) },
     { bytes: amount << 12 },
   ];
   const keep = hasPolicy && seed % 5 < 3 ? keeps[amount % 4] : undefined;

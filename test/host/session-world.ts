@@ -6,7 +6,6 @@
  * @module
  */
 import * as assert from "uvu/assert";
-import { Size } from "../../assembly/memory/status.ts";
 import type { ChatMessage } from "../../host/chat.ts";
 import type { ThimbleErrorCode } from "../../host/errors.ts";
 import type { GenerateOptions, Generation, GenerationResult } from "../../host/generation.ts";
@@ -17,7 +16,7 @@ import { type Audited, audit, auditEmpty, watchSessions } from "../cache/audit.t
 import { forged } from "./capsule-case.ts";
 import { checkForgotten, guardedBy } from "./session-forgetting.ts";
 import type { Operation, OperationKind } from "./session-operation.ts";
-import type { Oracle, Way } from "./session-oracle.ts";
+import { chooses, type Oracle, type Way } from "./session-oracle.ts";
 import { optionsOf, pinOf, promptOf, ruleOf } from "./session-prompt.ts";
 import { isRaw, RawSessions } from "./session-raws.ts";
 import { Record, type Tally } from "./session-record.ts";
@@ -69,8 +68,6 @@ function lose(talk: Talk): void {
   talk.said = { ...talk.said, way: undefined };
 }
 
-/** Word of Session.maxPages (assembly/memory/records.ts). */
-const MAX_PAGES = 7;
 /** What can be full. A prompt that does not fit is the context's matter, everything else the budget's. */
 const FULL = ["over_budget", "context_length_exceeded"] as const satisfies readonly ThimbleErrorCode[];
 const DAMAGED = ["capsule_malformed", "capsule_mismatch", "capsule_key", ...FULL] as const;
@@ -138,13 +135,14 @@ export class World {
     }
   }
 
+  /** What a turn may be refused with: a policy needs more room to choose from than some contexts have. */
+  get #refusals(): readonly ThimbleErrorCode[] {
+    return this.#model.engine.sizes.cache.policy === undefined ? FULL : [...FULL, "invalid_option"];
+  }
+
   /** Whether it makes do with fewer pages than its context has, since memory had no more. */
   #isShort(session: Session): boolean {
-    const { runtime, sizes } = this.#model.engine;
-    const { address, release } = session.tokenSession.hold();
-    const most = runtime.words(address, MAX_PAGES + 1)[MAX_PAGES]!;
-    release();
-    return most > 0 && most < Math.floor(sizes.contextLength / Size.PAGE_SLOTS);
+    return session.tokenSession.isShort;
   }
 
   async #doTalk(operation: Operation, talk: Talk): Promise<void> {
@@ -217,14 +215,14 @@ export class World {
     options: GenerateOptions,
     run: () => Promise<GenerationResult>,
   ): Promise<void> {
-    const result = await this.#record.attempt(kind, talk.turn ? ["busy"] : FULL, run);
+    const result = await this.#record.attempt(kind, talk.turn ? ["busy"] : this.#refusals, run);
     if (result === undefined) return talk.turn ? undefined : this.#cut(talk);
     await this.#finish(talk, result, options, seed);
   }
 
   /** What a session has kept of prompts is not chosen again as it was, when their tokens are computed again. */
   #cut(talk: Talk): void {
-    if (talk.rule.keep !== undefined) lose(talk);
+    if (chooses(this.#model, talk.rule)) lose(talk);
   }
 
   /** A turn that the oracle could not repeat, where it would matter. */
@@ -281,7 +279,7 @@ export class World {
     const own = { ...options, signal: controller.signal };
     const generation = talk.session.generate(promptOf(operation, talk.session, talk.rule), own);
     const turn = { generation, pieces: generation[Symbol.asyncIterator](), controller, options: own };
-    const first = await this.#record.attempt("begin", talk.turn ? ["busy"] : FULL, () => turn.pieces.next());
+    const first = await this.#record.attempt("begin", talk.turn ? ["busy"] : this.#refusals, () => turn.pieces.next());
     if (first === undefined) return talk.turn ? undefined : this.#cut(talk);
     talk.turn = turn;
     if (first.done) await this.#over(talk, turn);
