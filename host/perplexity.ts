@@ -7,11 +7,12 @@ import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
 import { beginPrompt, endPrompt, promptRule } from "./prompt-end.ts";
+import { atPromptEnd, beginThinning, rowsBefore, thin, thinningRule } from "./thinning.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
- * With `overflow: "evict"` the tokens may be more than the context holds. With `keep` the first `from` tokens are the prompt,
- * and what it does not keep is gone for all that follow.
+ * With `overflow: "evict"` the tokens may be more than the context holds; with a policy, `keep.slots` or `keep.bytes` then hold
+ * all along. Else with `keep` the first `from` tokens are the prompt, and what it does not keep is gone for all that follow.
  */
 export interface PerplexityOptions extends SessionOptions {
   /** Score from this token on; the ones before are context only. Default 1 (the first has nothing before it). */
@@ -51,7 +52,7 @@ export async function perplexity(
       available: ids.length,
     });
   }
-  const rule = evictionRule(engine, options);
+  const rule = evictionRule(engine, options, promptRule(engine, options));
   if (ids.length > contextLength && rule.overflow !== "evict") {
     throw new ThimbleError("context_length_exceeded", `${ids.length} tokens exceed the context of ${contextLength}`, {
       needed: ids.length,
@@ -64,17 +65,40 @@ export async function perplexity(
   const gap: number[] = [];
   const session = engine.openSession();
   try {
-    setEviction(engine, session, rule, []);
     const prompt = promptRule(engine, options);
-    beginPrompt(engine, session, 0, prompt === undefined);
+    const thinning = thinningRule(engine, rule, prompt);
+    setEviction(
+      engine,
+      session,
+      thinning === undefined ? rule : evictionRule(engine, { ...options, keep: undefined }),
+      [],
+    );
+    if (thinning === undefined) beginPrompt(engine, session, 0, prompt === undefined);
+    else beginThinning(engine, session, thinning);
+    const pass = { host: platform, check: (): void => options.signal?.throwIfAborted() };
     const prompted = prompt === undefined ? 0 : from;
     for (let at = 0, end = 0; at < ids.length - 1; at = end) {
       options.signal?.throwIfAborted();
       if (at === prompted && prompt !== undefined) {
-        const check = (): void => options.signal?.throwIfAborted();
-        await endPrompt(engine, session, prompt, ids.slice(0, from), { host: platform, check });
+        if (thinning === undefined) await endPrompt(engine, session, prompt, ids.slice(0, from), pass);
+        else if ("share" in prompt.keep) {
+          await thin(
+            engine,
+            session,
+            atPromptEnd(engine, session, thinning, prompt.keep.share),
+            [],
+            ids.slice(0, from),
+            pass,
+          );
+        }
       }
-      end = Math.min(at + maxOutputs, at < prompted ? prompted : ids.length - 1, ids.length - 1);
+      const room = thinning === undefined ? Number.POSITIVE_INFINITY : rowsBefore(engine, session, thinning);
+      if (thinning !== undefined && room < 1) {
+        await thin(engine, session, thinning, [], ids.slice(0, at), pass);
+        end = at;
+        continue;
+      }
+      end = Math.min(at + Math.min(maxOutputs, room), at < prompted ? prompted : ids.length - 1, ids.length - 1);
       const rows = ids.slice(at, end);
       model.forward(rows.map((input, i) => ({ session, input, position: at + i, logits: at + i + 1 >= from })));
       let output = 0;
