@@ -9,7 +9,15 @@ import { KnownLinks } from "./capsule/known-links.ts";
 import type { ForgettingState } from "./capsule/state.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { type EvictionRule, evictedSpans, evictionRule, mergePins, type Pin, setEviction } from "./evictor.ts";
+import {
+  type EvictionRule,
+  evictedSpans,
+  evictionRule,
+  mergePins,
+  type Pin,
+  roomBehind,
+  setEviction,
+} from "./evictor.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
@@ -181,6 +189,16 @@ export class TokenSession {
   heldPositions(): number[][] {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     return heldPositions(this.#engine, this.#address).map((positions) => Array.from(positions));
+  }
+
+  /** Turns that have ended. */
+  get turns(): number {
+    return this.#turns;
+  }
+
+  /** Most tokens that can follow and all be seen at once while it evicts. */
+  get room(): number {
+    return roomBehind(this.#rule, this.#pins);
   }
 
   get pins(): readonly Pin[] {
@@ -501,10 +519,15 @@ export class TokenSession {
     this.#rule = { ...this.#rule, maxPages };
   }
 
-  /** Keeps turns from beginning until `release`. @throws ThimbleError closed, busy */
-  hold(): HeldSession {
+  /** @throws ThimbleError closed, busy */
+  checkIdle(): void {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     if (this.#busy) throw new ThimbleError("busy", "the session is generating or being saved; wait for that to end");
+  }
+
+  /** Keeps turns from beginning until `release`. @throws ThimbleError closed, busy */
+  hold(): HeldSession {
+    this.checkIdle();
     this.#busy = true;
     let isHeld = true;
     return {
@@ -544,7 +567,7 @@ export class TokenSession {
   }
 }
 
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
+export function commonPrefix(a: readonly number[], b: readonly number[]): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; ++i) if (a[i] !== b[i]) return i;
   return length;
