@@ -161,6 +161,25 @@ test("what cannot be recalled is refused by name before anything is computed", a
   assert.is(errorOf(() => session.recall({ first: 40, end: 44 })).code, "closed");
 });
 
+test("what a policy let go comes back too, as the tokens it was, and is chosen from again", async () => {
+  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, policy: "key-diff" });
+  const open = async (): Promise<Session> => {
+    const session = model.session({ keep: { ratio: 0.5 } });
+    await session.complete({ ids: IDS.slice(0, 120) }, { ...greedy, maxTokens: 0 });
+    return session;
+  };
+  const [session, given] = await Promise.all([open(), open()]);
+  const entry = session.ledger.find(({ first, end, heads }) => end > first + 3 && heads < 4)!;
+  session.recall(entry);
+  const span = IDS.slice(entry.first, entry.end);
+  const expected = await logitsOf(given, [...span, ...NEXT]);
+  assert.ok(sameBits(await logitsOf(session, NEXT), expected));
+  assert.equal(session.kept(), given.kept());
+  assert.equal(session.ledger.find(({ first }) => first === entry.first)!.recalls, [
+    { first: entry.first, end: entry.end, turn: 1, at: 120 },
+  ]);
+});
+
 test("a turn that is aborted, or has no room, leaves the recall to the next one", async () => {
   await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224 });
   const session = await forgetful(model);
@@ -172,8 +191,11 @@ test("a turn that is aborted, or has no room, leaves the recall to the next one"
     .complete({ ids: IDS }, { ...greedy, overflow: "throw" })
     .catch((error: ThimbleError) => error.code);
   assert.equal([refused, session.recalling], ["context_length_exceeded", asked]);
+  session.trim();
+  assert.equal([session.recalling, session.ledger], [asked, []], "pages given back are no recall done");
   const { promptIds } = await session.complete({ ids: NEXT }, { ...greedy, maxTokens: 0 });
   assert.equal(promptIds, [...IDS, ...IDS.slice(40, 44), ...NEXT]);
+  assert.equal(session.ledger[0]!.recalls, [{ first: 40, end: 44, turn: 1, at: 300 }]);
 });
 
 test("forks recall apart; capsules keep what is asked for and what was recalled; a paused turn has it and counts it once", async () => {
