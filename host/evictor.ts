@@ -86,6 +86,18 @@ function noRoom({ maxPages, sinkPages, windowPages }: EvictionRule, pins: readon
   );
 }
 
+/**
+ * Most tokens that can follow first tokens and pins and all be seen at once: they may begin in the middle of a page, and the
+ * last page is emptied as soon as it is full.
+ */
+export function roomBehind({ maxPages, sinkPages }: EvictionRule, pins: readonly Pin[]): number {
+  const stays = new Set(Array.from({ length: sinkPages }, (_, page) => page));
+  for (const { first, end } of pins) {
+    for (let page = first >> 5; page << 5 < end && stays.size < maxPages; ++page) stays.add(page);
+  }
+  return Math.max(0, maxPages - stays.size - 2) * Size.PAGE_SLOTS;
+}
+
 /** What the last forward call evicted of a session: pages of 32 tokens, by their first. */
 export function evictedSpans({ runtime, sizes, config }: Engine, session: number): EvictedSpan[] {
   const n = runtime.exports.evictedPages(session);

@@ -34,6 +34,8 @@ export interface GenerationResult {
     /** Prompt tokens that were in the cache and not computed again. */
     readonly reusedTokens: number;
     readonly completionTokens: number;
+    /** Evicted tokens that the prompt has once more; see `Session.recall`. A quotation has some more around them. */
+    readonly recalledTokens: number;
   };
   readonly timings: {
     readonly prefillMs: number;
@@ -119,7 +121,7 @@ export async function* runTurn(
       completionIds,
       finishReason,
       ...(overflow === undefined ? {} : { overflow }),
-      usage: { promptTokens: ids.length, reusedTokens, completionTokens: completionIds.length },
+      usage: { promptTokens: ids.length, reusedTokens, completionTokens: completionIds.length, recalledTokens: 0 },
       timings: {
         prefillMs,
         decodeMs,

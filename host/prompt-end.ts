@@ -28,6 +28,8 @@ export interface PromptRule {
 /** Budgets above 1 deal nothing: each head has its own. */
 const OWN = 2;
 
+const KEEPS: readonly string[] = ["ratio", "slots", "bytes"] satisfies (keyof Keep)[];
+
 /** What a session keeps of its prompts; undefined: all. @throws ThimbleError invalid_option */
 export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptions): PromptRule | undefined {
   if (keep === undefined) return undefined;
@@ -41,9 +43,17 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
       name: "headScores",
     });
   }
-  const [kind, ...more] = Object.keys(keep) as (keyof Keep)[];
-  const value = kind === undefined ? undefined : keep[kind];
-  if (more.length > 0 || value === undefined) throw wrongKeep("keep is one of { ratio }, { slots } and { bytes }");
+  if (engine.config.queryGrouping === "key_norm") {
+    const message = "this model's query heads follow the norms of all keys: no part of a prompt can go; leave keep out";
+    throw new ThimbleError("invalid_option", message, { name: "keep" });
+  }
+  const given = Object.entries(keep ?? {}).filter(([, amount]) => amount !== undefined);
+  const [kind, value] = given[0] ?? [];
+  if (given.length !== 1 || !KEEPS.includes(kind!)) {
+    const message =
+      "keep is one of { ratio }, the share that goes, { slots } of each KV head, and { bytes } of all of them";
+    throw wrongKeep(message);
+  }
   if (kind === "bytes" && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
     throw wrongKeep(
       "keep.bytes holds for all layers, simlayerkv decides for lazy layers only; say keep.slots or keep.ratio",

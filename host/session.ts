@@ -8,11 +8,12 @@ import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
 import type { Totals } from "./capsule/state.ts";
 import type { ChatMessage } from "./chat.ts";
 import { ThimbleError } from "./errors.ts";
+import { describeForgotten, type Forgotten } from "./forgotten.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
-import type { LedgerEntry } from "./ledger.ts";
 import type { Model } from "./model.ts";
 import { checkChoice, checkInteger } from "./options.ts";
-import { TokenSession } from "./token-session.ts";
+import { type RecallState, Recalls } from "./recall.ts";
+import { commonPrefix, TokenSession } from "./token-session.ts";
 import type { PausedTurn, Pin, SessionOptions } from "./token-turn.ts";
 
 /**
@@ -46,12 +47,6 @@ export interface SessionStats {
   readonly repeatedTokens: number;
 }
 
-/** A span that was evicted. */
-export interface Forgotten extends LedgerEntry {
-  /** The text of its tokens. */
-  readonly text: string;
-}
-
 /** The ids of the whole sequence a turn continues, and the conversation when it is one. */
 interface Resolved {
   readonly ids: readonly number[];
@@ -66,6 +61,7 @@ export interface SessionState {
   readonly messages: readonly ChatMessage[];
   readonly pending: PendingTurn | undefined;
   readonly totals?: Totals | undefined;
+  readonly recalls?: RecallState | undefined;
 }
 
 /** A paused turn and the conversation it belongs to: plain data. */
@@ -88,6 +84,7 @@ export class Session extends EventTarget implements AsyncDisposable {
   #messages: readonly ChatMessage[] = [];
   #pending: PendingTurn | undefined;
   #totals: Totals = NOTHING;
+  #recalls = new Recalls();
   /** A turn is under way until its last piece was taken, which is after its last token was computed. */
   #isTelling = false;
 
@@ -106,6 +103,7 @@ export class Session extends EventTarget implements AsyncDisposable {
       this.#messages = from.messages;
       this.#pending = from.pending;
       this.#totals = from.totals ?? NOTHING;
+      this.#recalls = new Recalls(from.recalls);
     }
     const { tenant } = this;
     if (tenant !== undefined) this.#session.donorOf = (ids, more) => model.donor(tenant, ids, more);
@@ -128,11 +126,39 @@ export class Session extends EventTarget implements AsyncDisposable {
 
   /** What the session has forgotten, in order: nothing goes without an entry here. */
   get ledger(): readonly Forgotten[] {
-    const { tokenizer } = this.model;
-    const ids = this.#session.cachedIds;
-    return this.#session.ledger.entries.map((entry) => {
-      return { ...entry, text: tokenizer.decode(ids.slice(entry.first, entry.end)) };
-    });
+    const { entries } = this.#session.ledger;
+    return describeForgotten(entries, this.#session.cachedIds, this.model.tokenizer, this.#recalls.made);
+  }
+
+  /** The text of all tokens of the finished turns, control tokens included: what the ledger's ranges count in. */
+  get text(): string {
+    return this.model.detokenize(this.#tokens, { special: true });
+  }
+
+  /**
+   * Has the next turn compute evicted tokens once more, as part of its prompt: quoted in front of the user's message, or
+   * as they are in front of raw text or ids. They are newest tokens then, and may be evicted again. A turn that fails or
+   * is aborted leaves it to the next one; `usage.recalledTokens` counts, and the ledger notes it.
+   * @param span - an entry of `ledger`, or positions of tokens that were evicted from at least one KV head
+   * @throws ThimbleError closed, busy (also while a turn is paused), invalid_option, context_length_exceeded: nothing is
+   * computed then, and what the next turn recalls is as before
+   */
+  recall(span: Pin): void {
+    this.#checkRecall();
+    const { ledger, room } = this.#session;
+    const nTokens = this.#tokens.length;
+    this.#recalls.add(span, { entries: ledger.entries, nTokens, room });
+  }
+
+  /** Spans that the next turn recalls. */
+  get recalling(): readonly Pin[] {
+    return this.#recalls.asked;
+  }
+
+  /** The next turn recalls nothing. @throws ThimbleError closed, busy */
+  unrecall(): void {
+    this.#checkRecall();
+    this.#recalls.clear();
   }
 
   /** Positions of the tokens that the cache still holds, by layer and KV head: [layer][head][...]. */
@@ -214,6 +240,7 @@ export class Session extends EventTarget implements AsyncDisposable {
           messages: this.#messages,
           pending: this.#pending,
           tenant: this.tenant,
+          recalls: this.#recalls.state,
         }),
     );
   }
@@ -271,12 +298,21 @@ export class Session extends EventTarget implements AsyncDisposable {
     if (this.#isTelling) throw new ThimbleError("busy", "the session is generating; wait for the turn to end");
   }
 
-  #finish({ ids, messages }: Resolved, result: GenerationResult): GenerationResult {
+  /** @throws ThimbleError closed, busy */
+  #checkRecall(): void {
+    this.#checkIdle();
+    this.#session.checkIdle();
+    if (this.isPaused) throw new ThimbleError("busy", "a turn is paused; resume it, and recall then");
+  }
+
+  #finish({ ids, messages }: Resolved, turn: GenerationResult): GenerationResult {
+    const result = { ...turn, usage: { ...turn.usage, recalledTokens: this.#recalls.nTokens } };
     this.#pending = undefined;
     if (this.#session.paused !== undefined) {
       this.#pending = { ids, messages, paused: this.#session.paused };
       return result;
     }
+    this.#recalls.finish(commonPrefix(this.#tokens, ids), this.#session.turns - 1);
     const answer: ChatMessage[] = messages === undefined ? [] : [{ role: "assistant", content: result.text }];
     this.#tokens = [...ids, ...result.completionIds];
     this.#messages = [...(messages ?? this.#messages), ...answer];
@@ -319,12 +355,16 @@ export class Session extends EventTarget implements AsyncDisposable {
     if (typeof prompt === "string" && model.hasChatTemplate) {
       return this.#resolve([...this.messages, { role: "user", content: prompt }]);
     }
-    if (Array.isArray(prompt)) return { ids: model.encodeChat(prompt), messages: prompt };
+    if (Array.isArray(prompt)) {
+      const messages = this.#recalls.quoteIn(prompt, this.#tokens, model.tokenizer);
+      return { ids: model.encodeChat(messages), messages };
+    }
+    const before = [...this.tokens, ...this.#recalls.idsOf(this.tokens)];
     const given = typeof prompt === "string" ? { text: prompt } : (prompt as { text: string } | { ids: number[] });
-    if ("ids" in given) return { ids: [...this.tokens, ...given.ids] };
+    if ("ids" in given) return { ids: [...before, ...given.ids] };
     const { tokenizer } = model;
     const needsBos = this.tokens.length === 0 && tokenizer.addBos && tokenizer.bosId !== undefined;
-    return { ids: [...this.tokens, ...(needsBos ? [tokenizer.bosId!] : []), ...tokenizer.encode(given.text)] };
+    return { ids: [...before, ...(needsBos ? [tokenizer.bosId!] : []), ...tokenizer.encode(given.text)] };
   }
 
   /** The capsule that the session was last saved as, once its stream was read to the end, or was restored from. */
@@ -346,6 +386,7 @@ export class Session extends EventTarget implements AsyncDisposable {
       pending: this.#pending,
       totals: this.#totals,
       forgetting: this.#session.forgetting,
+      recalls: this.#recalls.state,
     };
     return saveCapsule({ engine, header, activations: stats.activations }, this.#session, conversation, options);
   }

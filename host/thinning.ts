@@ -75,7 +75,12 @@ export function pagesOf({ policy, slots }: ThinningRule): number {
 export function narrower(engine: Engine, session: number, rule: ThinningRule): ThinningRule | undefined {
   const { heads, total } = heldSlots(engine, session);
   const slots = Math.floor(total / heads);
-  return slots >= rule.slots ? undefined : ruleOf(rule.policy, slots, rule);
+  if (slots >= rule.slots) return undefined;
+  try {
+    return ruleOf(rule.policy, slots, rule);
+  } catch {
+    return undefined; // too few to choose from: it is memory that is full
+  }
 }
 
 function ruleOf(
@@ -140,7 +145,8 @@ export function rowsBefore(engine: Engine, session: number, { slots }: ThinningR
   const open = longest % PAGE;
   const most = engine.sizes.contextLength - PAGE; // the last page is the fork's that reads again, or nobody's
   const room = Math.min((slots * heads - total) / heads, most - longest);
-  return Math.max(open > 0 ? PAGE - open : 0, Math.floor((room + open) / PAGE) * PAGE - open);
+  const untilClosed = open > 0 ? Math.min(PAGE - open, engine.sizes.contextLength - longest) : 0;
+  return Math.max(0, untilClosed, Math.floor((room + open) / PAGE) * PAGE - open);
 }
 
 /** A session is to be thinned whenever it is full: what policies look at counts from its first token on. */

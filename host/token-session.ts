@@ -9,7 +9,7 @@ import { KnownLinks } from "./capsule/known-links.ts";
 import type { ForgettingState } from "./capsule/state.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import { type EvictionRule, evictedSpans, evictionRule, mergePins, setEviction } from "./evictor.ts";
+import { type EvictionRule, evictedSpans, evictionRule, mergePins, roomBehind, setEviction } from "./evictor.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { type EvictedSpan, Ledger, type LedgerEntry } from "./ledger.ts";
 import { checkChoice, checkInteger } from "./options.ts";
@@ -204,6 +204,18 @@ export class TokenSession {
   heldPositions(): number[][] {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     return heldPositions(this.#engine, this.#address).map((positions) => Array.from(positions));
+  }
+
+  /** Turns that have ended. */
+  get turns(): number {
+    return this.#turns;
+  }
+
+  /** Most tokens that can follow and all be seen at once while it evicts. */
+  get room(): number {
+    const thinning = thinningRule(this.#engine, this.#rule, this.#promptRule);
+    const maxPages = thinning === undefined ? this.#rule.maxPages : thinning.slots / Size.PAGE_SLOTS;
+    return roomBehind({ ...this.#rule, maxPages }, this.#pins);
   }
 
   get pins(): readonly Pin[] {
@@ -595,10 +607,15 @@ export class TokenSession {
     this.#rule = { ...this.#rule, maxPages };
   }
 
-  /** Keeps turns from beginning until `release`. @throws ThimbleError closed, busy */
-  hold(): HeldSession {
+  /** @throws ThimbleError closed, busy */
+  checkIdle(): void {
     if (this.#closed) throw new ThimbleError("closed", "the session is closed");
     if (this.#busy) throw new ThimbleError("busy", "the session is generating or being saved; wait for that to end");
+  }
+
+  /** Keeps turns from beginning until `release`. @throws ThimbleError closed, busy */
+  hold(): HeldSession {
+    this.checkIdle();
     this.#busy = true;
     let isHeld = true;
     return {
@@ -638,7 +655,7 @@ export class TokenSession {
   }
 }
 
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
+export function commonPrefix(a: readonly number[], b: readonly number[]): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; ++i) if (a[i] !== b[i]) return i;
   return length;

@@ -53,7 +53,7 @@ function admit(e: Engine, nRows: u32): Status {
     const session = changetype<Session>(rowAt(e, r).session);
     session.pending = 0;
     session.nLogged = 0;
-    session.limit = session.maxPages != 0 ? MAX_POSITION : session.nextPosition + (session.capacity - slotsOf(session));
+    session.limit = session.maxPages != 0 ? MAX_POSITION : session.nextPosition + (session.capacity - min<u32>(slotsOf(session), session.capacity));
   }
   for (let r: u32 = 0; r < nRows && status == Status.OK; ++r) {
     const row = rowAt(e, r);

@@ -28,6 +28,7 @@ import { scoreKeyDiff } from "./key-diff";
 import { scoreKeyNorm } from "./key-norm";
 import { scoreLagKv } from "./lagkv";
 import { scoreObserved } from "./observed-attention";
+import { protect } from "./protect";
 import { scoreQFilter } from "./q-filter";
 import { scoreRepeated } from "./repeat-attention";
 import { keepHighest } from "./select";
@@ -101,28 +102,6 @@ function budgetOf(e: Engine, layer: Layer, kv: u32): u32 {
   return load<u32>(e.policyBudgets + (<usize>(layer.firstHead + kv) << 2));
 }
 
-function isPinned(session: Session, position: u32): bool {
-  for (let i: u32 = 0; i < session.nPins; ++i) {
-    const pin = session.pins + (i << 3);
-    if (load<u32>(pin) <= position && position < load<u32>(pin, 4)) return true;
-  }
-  return false;
-}
-
-/** Lifts sinks, window and pins above all scores; empty slots below. */
-function protect(e: Engine, session: Session, head: HeadView, scores: usize, sinks: u32, window: u32): void {
-  const newest = session.nextPosition - min<u32>(window, session.nextPosition);
-  for (let j: u32 = 0; j < head.length; ++j) {
-    if (!isUsed(head, j)) {
-      store<f32>(scores + (j << 2), -Infinity);
-      continue;
-    }
-    const page: usize = load<u32>(head.pages + (<usize>(j / Size.PAGE_SLOTS) << 2));
-    const position = positionOf(e, page, j % Size.PAGE_SLOTS);
-    if (position < sinks || position >= newest || isPinned(session, position)) store<f32>(scores + (j << 2), Infinity);
-  }
-}
-
 /** Slots of the layer's head that has most. */
 function longest(session: Session, layer: Layer): u32 {
   let n: u32 = 0;
@@ -154,7 +133,7 @@ function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, s
     scoreCompactor(e, session, layer, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2), parameter(e, 3));
   } else if (policy == Policy.TOVA) scoreTova(e, session, layer, rows);
   else if (policy == Policy.CHUNKKV) {
-    scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budgetOf(e, layer, 0));
+    scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budgetOf(e, layer, 0), sinks, window);
   }
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
     if (!together) scoreHead(e, session, layer, kv, policy, budgetOf(e, layer, kv));

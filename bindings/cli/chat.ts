@@ -9,18 +9,19 @@
 import { createInterface } from "node:readline";
 import type { Pack, Prompt, Session } from "../node/index.ts";
 import { EXIT, failureLine } from "./command.ts";
-import { describeLedger } from "./ledger.ts";
+import { describeLedger, recallByNumber } from "./ledger.ts";
 import { generateOptions, openModel, type RunValues, sessionOptions, warn } from "./options.ts";
 import { closeLine, note, oneLine, printModelText, printText } from "./output.ts";
 import { openPackFile, promptFor } from "./pack-file.ts";
 import { describeTurn } from "./stats.ts";
 import { takeTurn } from "./turn.ts";
 
-const HELP = `/reset   forget the conversation
-/ledger  what of it was evicted (--overflow evict)
-/exit    leave; so does Ctrl-D
-/help    this help
-Ctrl-C   stops the answer; twice, it leaves
+const HELP = `/reset         forget the conversation
+/forgotten     what of it was evicted (--overflow evict, --policy), by number
+/recall N ...  quote these spans of it in front of the next message; none takes that back
+/exit          leave; so does Ctrl-D
+/help          this help
+Ctrl-C         stops the answer; twice, it leaves
 Anything else goes to the model.`;
 
 /** Gives the exit code. */
@@ -70,7 +71,8 @@ export async function chat(path: string, values: RunValues, firstPrompt: string 
     const word = line.trim();
     if (word === "/exit") break;
     if (word === "/help") note(HELP);
-    else if (word === "/ledger") note(describeLedger(session));
+    else if (word === "/forgotten" || word === "/ledger") note(describeLedger(session));
+    else if (/^\/recall( |$)/.test(word)) note(recallByNumber(session, word.split(/ +/).slice(1)));
     else if (word === "/reset") {
       session.close();
       session = begin();

@@ -16,6 +16,8 @@ export interface Manual {
   readonly usage: readonly string[];
   /** Paragraphs. */
   readonly about: readonly string[];
+  /** Values of an option that need more words than fit beside it: a title, and names with what they are. */
+  readonly lists?: readonly { readonly title: string; readonly entries: readonly (readonly [string, string])[] }[];
   /** Command lines and what they do. */
   readonly examples: readonly (readonly [command: string, what: string])[];
 }
@@ -25,7 +27,12 @@ export function commandHelp(manual: Manual, table: OptionTable): string {
   const options = Object.entries(table).map(([name, option]) => optionHelp(name, option));
   const examples = manual.examples.flatMap(([command, what]) => [`  # ${what}`, `  ${command}`]);
   const about = manual.about.map((paragraph) => wrap(paragraph, WIDTH, "").trimStart()).join("\n\n");
-  return `${[usage.join("\n"), about, `Options:\n${options.join("\n")}`, `Examples:\n${examples.join("\n")}`].join("\n\n")}\n`;
+  const lists = (manual.lists ?? []).map(
+    ({ title, entries }) =>
+      `${wrap(title, WIDTH, "")}\n${entries.map(([name, what]) => entry(`  ${name}`, what)).join("\n")}`,
+  );
+  const parts = [`Options:\n${options.join("\n")}`, ...lists, `Examples:\n${examples.join("\n")}`];
+  return `${[usage.join("\n"), about, ...parts].join("\n\n")}\n`;
 }
 
 export function generalHelp(version: string, manuals: readonly Manual[]): string {
@@ -79,7 +86,11 @@ function optionHelp(name: string, option: Option): string {
     ...(option.default === undefined ? [] : [`default ${option.default}`]),
   ];
   const what = remarks.length === 0 ? option.help : `${option.help} (${remarks.join("; ")})`;
-  const head = `  ${names.join(", ")}${placeholder}`;
+  return entry(`  ${names.join(", ")}${placeholder}`, what);
+}
+
+/** A name and what it is beside it, or below where it is long. */
+function entry(head: string, what: string): string {
   const body = wrap(what, WIDTH - INDENT, " ".repeat(INDENT));
   return head.length + 2 > INDENT ? `${head}\n${body}` : head + body.slice(head.length);
 }

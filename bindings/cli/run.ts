@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { ThimbleError } from "../../host/errors.ts";
+import { POLICY_NAMES } from "../../host/policy.ts";
 import type { Prompt } from "../node/index.ts";
 import { isModelName } from "../node/store/index.ts";
 import { UsageError } from "./arguments.ts";
@@ -15,6 +16,7 @@ import { modelFile } from "./model-file.ts";
 import { generateOptions, modelPath, openModel, RUN, type RunValues, sessionOptions, warn } from "./options.ts";
 import { note, printJson, printModelText, printText } from "./output.ts";
 import { openPackFile, promptFor } from "./pack-file.ts";
+import { POLICY_NOTES } from "./policies.ts";
 import { describeTurn, memoryParts } from "./stats.ts";
 import { takeTurn } from "./turn.ts";
 
@@ -26,6 +28,13 @@ export const command = defineCommand(
     about: [
       "Prints the model's answer to PROMPT, followed by a newline, and nothing else on stdout. Without a PROMPT, or with -, the prompt is read from stdin, less one newline at its end.",
       "MODEL is a .gguf file or what thimble pull takes; a model that is not on this machine is pulled first. A single argument is the PROMPT, unless it is a MODEL.",
+      "A conversation that fills the context ends, unless --overflow evict lets it forget its oldest tokens; the system prompt stays. With --policy and --kv-ratio, --kv-slots or --kv-bytes a part of each prompt stays, when it has been read. Nothing goes silently: --ledger tells what did, and with --chat /forgotten does, and /recall brings it back. docs/forgetting.md has all of it.",
+    ],
+    lists: [
+      {
+        title: "Policies, and what stays with each (docs/quality.md has what they cost in text and in values found):",
+        entries: POLICY_NAMES.map((name) => [name, POLICY_NOTES[name].keeps] as const),
+      },
     ],
     examples: [
       ['thimble run "Tell me a story about a fox."', "Ask the model in the package"],
@@ -45,6 +54,7 @@ export const command = defineCommand(
         "Continue a text, most likely tokens only",
       ],
       ["thimble run --chat -c 1024 --overflow evict --ledger", "Talk without end, and see what is forgotten"],
+      ['thimble run --policy key-diff --kv-ratio 0.5 "$(cat long.txt)"', "Keep half of a long prompt"],
       ['thimble run --seed 7 --json --logprobs 3 "Hello!"', "Everything about a repeatable run, for a program"],
     ],
   },

@@ -11,8 +11,9 @@ export function describeTurn(session: Session, { result, firstTokenMs }: Turn): 
   const { usage, timings } = result;
   const { stats, header } = session.model;
   const rate = (perSecond: number): string => `${perSecond.toFixed(1)} tokens/s`;
+  const recalled = usage.recalledTokens > 0 ? `, ${usage.recalledTokens} recalled` : "";
   const lines = [
-    ["prompt", `${usage.promptTokens} tokens, ${usage.reusedTokens} of them reused`],
+    ["prompt", `${usage.promptTokens} tokens, ${usage.reusedTokens} of them reused${recalled}`],
     ["completion", `${usage.completionTokens} tokens, ended by ${result.finishReason}; seed ${result.seed}`],
     ["load", formatTime(stats.headerMs + stats.weightsMs)],
     ["first token", formatTime(firstTokenMs)],

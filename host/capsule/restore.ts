@@ -133,6 +133,7 @@ async function readSession(
   const isEndless = header.isRelative || header.hasPolicy;
   const contextLength = isEndless ? MAX_POSITION : engine.sizes.contextLength;
   const state = decodeState(stateBytes, { vocabSize, contextLength });
+  if (state.recalls?.asked.some(({ end }) => end > tokens.length)) throw malformed("it recalls what was never said");
   const heads = new Uint8Array(engine.runtime.exports.imageHeads() * HEAD_BYTES);
   await body.fill(heads);
   const length = cached.length;

@@ -6,6 +6,7 @@
 import type { ChatMessage } from "../chat.ts";
 import { ThimbleError } from "../errors.ts";
 import type { DatedEntry } from "../ledger.ts";
+import type { Recall, RecallState } from "../recall.ts";
 import type { PausedTurn, Pin, SessionOptions } from "../token-turn.ts";
 import { MAX_STATE_BYTES, malformed } from "./format.ts";
 
@@ -42,6 +43,8 @@ export interface ConversationState {
   readonly totals?: Totals | undefined;
   /** Undefined where nothing was said of it, and nothing is forgotten. */
   readonly forgetting?: ForgettingState | undefined;
+  /** Undefined where nothing is. */
+  readonly recalls?: RecallState | undefined;
 }
 
 /** Bounds of what a file may name. */
@@ -54,7 +57,7 @@ export interface StateLimits {
 const ROLES: readonly unknown[] = ["system", "user", "assistant", "tool"];
 
 /** @throws ThimbleError invalid_option where messages are too long to be kept */
-export function encodeState({ messages, pending, totals, forgetting }: ConversationState): Uint8Array {
+export function encodeState({ messages, pending, totals, forgetting, recalls }: ConversationState): Uint8Array {
   const turn = pending && {
     ids: pending.ids,
     messages: pending.messages,
@@ -62,7 +65,7 @@ export function encodeState({ messages, pending, totals, forgetting }: Conversat
     random: pending.paused.random,
     seed: pending.paused.seed,
   };
-  const bytes = new TextEncoder().encode(JSON.stringify({ messages, pending: turn, totals, forgetting }));
+  const bytes = new TextEncoder().encode(JSON.stringify({ messages, pending: turn, totals, forgetting, recalls }));
   if (bytes.byteLength <= MAX_STATE_BYTES) return bytes;
   throw new ThimbleError("invalid_option", "the messages are too long for a capsule", {
     needed: bytes.byteLength,
@@ -73,12 +76,13 @@ export function encodeState({ messages, pending, totals, forgetting }: Conversat
 
 /** @throws ThimbleError capsule_malformed, context_length_exceeded */
 export function decodeState(bytes: Uint8Array, limits: StateLimits): ConversationState {
-  const { messages, pending, totals, forgetting } = fieldsOf(parse(bytes));
+  const { messages, pending, totals, forgetting, recalls } = fieldsOf(parse(bytes));
   return {
     messages: messagesOf(messages),
     pending: pending === undefined ? undefined : pendingOf(fieldsOf(pending), limits),
     totals: totals === undefined ? undefined : totalsOf(fieldsOf(totals)),
     forgetting: forgetting === undefined ? undefined : forgettingOf(fieldsOf(forgetting)),
+    recalls: recalls === undefined ? undefined : recallsOf(fieldsOf(recalls)),
   };
 }
 
@@ -158,6 +162,16 @@ function forgettingOf(fields: Readonly<Record<string, unknown>>): ForgettingStat
   if (policy !== undefined && (typeof policy !== "string" || policy.length > 256))
     throw malformed("its policy is none");
   return { options, pins: listOf(fields.pins).map(spanOf), turns: turns!, ledger, policy };
+}
+
+function recallsOf({ asked, made }: Readonly<Record<string, unknown>>): RecallState {
+  return {
+    asked: listOf(asked).map(spanOf),
+    made: listOf(made).map((recall): Recall => {
+      const [turn, at] = numbersOf([recall.turn, recall.at], Number.MAX_SAFE_INTEGER) as [number, number];
+      return { ...spanOf(recall), turn, at };
+    }),
+  };
 }
 
 function pendingOf(turn: Readonly<Record<string, unknown>>, { vocabSize, contextLength }: StateLimits): PendingState {

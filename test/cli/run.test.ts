@@ -167,6 +167,40 @@ test("--chat answers line after line, knows commands, and forgets on /reset", as
   assert.equal([reused[0], reused[2]], [0, 0]);
 });
 
+test("--chat lists what was forgotten, by number, and brings it back with the next message", async () => {
+  const fact = "The pass key is 48210. Remember it. 48210 is the pass key.";
+  const line = (n: number): string => Array.from({ length: n }, (_, i) => `On day ${i} the fox saw a bird.`).join(" ");
+  const input = [
+    "/forgotten",
+    "/recall 1",
+    `Read the text and answer the question. ${line(5)} ${fact} ${line(8)} What is the pass key?`,
+    `Tell me a story about this. ${line(40)}`,
+    "/forgotten",
+    ...["/recall 1", "/recall none", "/recall", "/recall 1 9", "/recall x", "/recalls", "/recall  1"],
+    "What is the pass key?",
+    "/forgotten",
+  ];
+  const args = ["--temp", "0", "-n", "16", "-c", "512", "--overflow", "evict", "--stats"];
+  const { code, stdout, stderr } = await thimble(["run", "--chat", ...args], { input: `${input.join("\n")}\n` });
+  assert.is(code, 0, stderr);
+  assert.match(stdout.trimEnd().split("\n").at(-1)!, /48210/);
+  const [before, after] = [
+    ...stderr.matchAll(/^evicted .*\n.*\n *1 +32-(\d+) +2 +streaming +all +[\d.]+ \S+( +3)? /gm),
+  ];
+  assert.ok(before !== undefined && after !== undefined, stderr);
+  assert.equal([before[2], after[2]?.trim()], [undefined, "3"], "the turn that recalled it");
+  const n = Number(before[1]) - 31;
+  const asked = `(the next message brings back tokens 32-${before[1]}: ${n} in all; /recall none takes that back)`;
+  const none = "(the next message recalls nothing; /recall N takes a number of /forgotten)";
+  const refused = (number: string) => `thimble: invalid_option: there is no span ${number}; /forgotten lists them`;
+  const notes = stderr.split("\n").filter((said) => /^\(the next|^thimble: |^nothing|^There is no/.test(said));
+  assert.equal(notes, [
+    ...["nothing was evicted", refused("1"), none, asked, none, none, refused("9"), none, refused("x"), none],
+    ...["There is no /recalls.", asked],
+  ]);
+  assert.match(stderr, new RegExp(`^prompt .* of them reused, ${n} recalled$`, "m"));
+});
+
 test("SIGINT ends a running text with 130", async () => {
   const child = await start(["run", FOX, "--ignore-eos", "-n", "100000"]);
   const ended = outcome(child);
@@ -198,7 +232,7 @@ test("--overflow evict goes on past the context, and --ledger tells what went; p
   assert.equal([result.ledger.length, entry.first, entry.policy, entry.turn], [1, 32, "streaming", 0]);
   assert.match(
     told.stderr,
-    new RegExp(`^evicted ${entry.end - 32} tokens, .*\\n.*\\n *32-${entry.end - 1} +1 +streaming +all `),
+    new RegExp(`^evicted ${entry.end - 32} tokens, .*\\n.*\\n *1 +32-${entry.end - 1} +1 +streaming +all `),
   );
   assert.is(silent.stderr, "nothing was evicted\n");
   const score = ["perplexity", "-c", "192", "--prompt-ids", result.completionIds.join(","), "--json"];

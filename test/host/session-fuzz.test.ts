@@ -6,12 +6,12 @@ import { OPERATION_KINDS } from "./session-operation.ts";
 
 const SEEN = [
   ...["restoreDamaged: capsule_malformed", "restoreForged: capsule_malformed", "compared", "raw compared"],
-  ...["forgot and compared", "kept compared"],
+  ...["forgot and compared", "kept compared", "recalled"],
 ];
 
 test("memory, pages and words of sessions hold through random lives", async () => {
   const tally = new Map<string, number>();
-  await fuzzSessions({ seed: 1000, operations: 1200, tally });
+  await fuzzSessions({ seed: 1400, operations: 2000, tally });
   const succeed = OPERATION_KINDS.filter((kind) => !kind.startsWith("restore") || kind === "restore");
   const refused = ["open", "fork", "restore"].map((kind) => `${kind}: over_budget`);
   for (const kind of [...succeed, ...refused, ...SEEN]) {

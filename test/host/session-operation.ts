@@ -39,6 +39,9 @@ const WEIGHTS = {
   /** Tokens that may not be forgotten from the next turn on; none that may not. */
   pin: 4,
   unpin: 1,
+  /** Forgotten tokens that the next turn brings once more; none that it does. */
+  recall: 6,
+  unrecall: 1,
 } as const;
 
 export type OperationKind = keyof typeof WEIGHTS;

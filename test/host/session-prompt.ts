@@ -38,6 +38,15 @@ export function pinOf({ amount, seed }: Operation, nTokens: number): Pin {
   return { first, end: first + 1 + (seed % 3 === 0 ? amount : amount % 4) };
 }
 
+/** A part of something that was forgotten; where nothing was, or at times, any tokens. */
+export function recallOf(operation: Operation, { ledger, tokens }: Session): Pin {
+  const { amount, seed } = operation;
+  const entry = ledger[seed % Math.max(1, ledger.length)];
+  if (entry === undefined || seed % 7 === 0) return pinOf(operation, tokens.length);
+  const first = entry.first + (amount % (entry.end - entry.first));
+  return { first, end: Math.min(entry.end, first + 1 + (seed % 40)) };
+}
+
 /** What a turn continues: ids after all tokens, the next message, the last one again, or one changed and told anew. */
 export function promptOf({ kind, amount, seed }: Operation, session: Session, rule: SessionOptions): Prompt {
   const { messages } = session;

@@ -17,7 +17,7 @@ import { forged } from "./capsule-case.ts";
 import { checkForgotten, guardedBy } from "./session-forgetting.ts";
 import type { Operation, OperationKind } from "./session-operation.ts";
 import { chooses, type Oracle, type Way } from "./session-oracle.ts";
-import { optionsOf, pinOf, promptOf, ruleOf } from "./session-prompt.ts";
+import { optionsOf, pinOf, promptOf, recallOf, ruleOf } from "./session-prompt.ts";
 import { isRaw, RawSessions } from "./session-raws.ts";
 import { Record, type Tally } from "./session-record.ts";
 
@@ -197,6 +197,9 @@ export class World {
         talk.said = { ...talk.said, guarded: new Set() };
         lose(talk);
         return this.#record.count(kind);
+      case "recall":
+      case "unrecall":
+        return this.#recall(operation, talk);
       case "save":
       case "saveHalf":
         return this.#save(operation, talk);
@@ -250,6 +253,22 @@ export class World {
     talk.said = { ...said, way, guarded: new Set([...said.guarded, ...guarded]) };
   }
 
+  /** What is recalled is part of the next turn's prompt: the oracle says it as any other. */
+  async #recall(operation: Operation, { session, said, turn }: Talk): Promise<void> {
+    const { kind } = operation;
+    const before = session.recalling;
+    const span = recallOf(operation, session);
+    const codes = ["invalid_option", "context_length_exceeded"] as const;
+    const done = await this.#record.attempt(kind, turn || said.paused ? ["busy"] : codes, () => {
+      if (kind === "unrecall") session.unrecall();
+      else session.recall(span);
+      return true;
+    });
+    if (done === undefined) return assert.equal(session.recalling, before, "what is to be recalled");
+    const isAsked = session.recalling.some(({ first, end }) => first <= span.first && span.end <= end);
+    assert.is(isAsked, kind === "recall");
+  }
+
   async #finish(talk: Talk, result: GenerationResult, options: GenerateOptions, seed: number): Promise<void> {
     this.#follow(talk, result, options, talk.said.paused !== undefined && options.seed === talk.said.paused.seed);
     if (result.finishReason === "paused") {
@@ -258,6 +277,8 @@ export class World {
       return;
     }
     const { said } = talk;
+    const { recalledTokens } = result.usage;
+    if (recalledTokens > 0) this.#record.count("recalled");
     const turn = { ids: result.promptIds.slice(said.tokens.length), options: { ...options, seed: result.seed } };
     talk.said = {
       ...said,
@@ -271,6 +292,7 @@ export class World {
     if (hasForgotten) this.#record.count(`forgot: ${said.way ? "" : "not to be "}compared`);
     if (said.way === undefined || seed % COMPARED !== 0) return;
     await this.#oracle.checkTurn(result, options, said.way);
+    if (recalledTokens > 0) this.#record.count("recalled and compared");
     this.#record.count(talk.rule.keep ? "kept compared" : hasForgotten ? "forgot and compared" : "compared");
   }
 
@@ -380,8 +402,9 @@ export class World {
 }
 
 /** A session with which the operation has most to do; where there is none, any will be asked. */
-function isAble(kind: OperationKind, { said, turn }: Talk): boolean {
+function isAble(kind: OperationKind, { session, said, turn }: Talk): boolean {
   if (kind === "resume") return said.paused !== undefined;
+  if (kind === "recall") return turn === undefined && said.paused === undefined && session.ledger.length > 0;
   if (kind === "step" || kind === "abort" || kind === "leave") return turn !== undefined;
   return true;
 }

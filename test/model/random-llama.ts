@@ -43,6 +43,11 @@ function writeModel(shape: DecoderShape, weights: Weights): Uint8Array<ArrayBuff
     "llama.rope.freq_base": { type: "f32", value: ROPE_BASE },
     "llama.attention.layer_norm_rms_epsilon": { type: "f32", value: EPSILON },
   };
+  // So that sessions in text run it too: token n is the n-th word of a language without grammar.
+  const words = Array.from({ length: shape.vocabSize }, (_, id) => `w${id}.`);
+  metadata["tokenizer.ggml.model"] = { type: "string", value: "gpt2" };
+  metadata["tokenizer.ggml.tokens"] = { type: "string[]", value: words };
+  metadata["tokenizer.ggml.merges"] = { type: "string[]", value: [] };
   if (shape.nKvHeads !== shape.sourceKvHeads) metadata["llama.attention.group_count"] = u32(shape.nKvHeads);
   if (shape.window > 0) metadata["llama.attention.sliding_window"] = u32(shape.window);
   if (shape.grouping !== "even") {
