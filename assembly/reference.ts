@@ -4,6 +4,7 @@ export { append, closeFull } from "./cache/append";
 export { closeSquares, keySquare } from "./cache/key-squares";
 export { firstFreePage, firstFreeSession } from "./cache/free-lists";
 export { writeSlot } from "./cache/page";
+export { copyCodes, copyCodesRef, scaleCodes, scaleCodesRef } from "./cache/slot-codes";
 export * from "./index";
 export { addProducts, addProductsRef, addVector } from "./kernels/add-products";
 export { addRow, addRowRef, addScaled, addScaledRef } from "./kernels/add";
