@@ -40,4 +40,5 @@ export { swiglu, swigluRef } from "./kernels/swiglu";
 export { sectionScratch } from "./sections/add";
 export { arenaAlloc } from "./memory/arena";
 export { keyDrivenShares } from "./model/key-driven";
+export { scoreRows, scoreRowsRef, softmaxRow, softmaxRowRef } from "./kernels/row-attention";
 export { unpackTile } from "./policy/criticalkv";

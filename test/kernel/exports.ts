@@ -41,6 +41,8 @@ type ScaleCodes = (
   minimum: number,
 ) => void;
 type Rope = (x: number, angles: number, d: number) => void;
+type ScoreRows = (out: number, q: number, keys: number, n: number, dim: number, scale: number) => void;
+type SoftmaxRow = (x: number, n: number) => void;
 type ScaleRow = (x: number, n: number, factor: number) => void;
 type SoftmaxSpan = (scores: number, first: number, n: number, result: number) => void;
 type Swiglu = (gate: number, up: number, n: number) => void;
@@ -48,6 +50,10 @@ type Swiglu = (gate: number, up: number, n: number) => void;
 export interface KernelExports extends EngineExports {
   copyCodes: CopyCodes;
   copyCodesRef: CopyCodes;
+  scoreRows: ScoreRows;
+  scoreRowsRef: ScoreRows;
+  softmaxRow: SoftmaxRow;
+  softmaxRowRef: SoftmaxRow;
   scaleCodes: ScaleCodes;
   scaleCodesRef: ScaleCodes;
   addVector(sums: number, x: number, n: number): void;
