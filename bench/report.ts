@@ -8,6 +8,7 @@ import { readPart, type StoredPart } from "./lib/results.ts";
 import { median } from "./lib/statistics.ts";
 import { NATIVE, NATIVE_CACHES, ORT_INT8 } from "./report/bars.ts";
 import { PLOTS } from "./report/plots.ts";
+import { policiesTable } from "./report/policies-table.ts";
 import { barPlot } from "./report/svg-bars.ts";
 import { barsTable, comparisonTable, OURS, plainTable } from "./report/tables.ts";
 
@@ -19,6 +20,7 @@ const PARTS = [
   "onnxruntime",
   "tokens",
   "attention",
+  "policies",
   "kernels",
   "load",
   "memory",
@@ -95,6 +97,16 @@ WebAssembly loop that only reads the same pages, in the same process, in turns w
 the roof.
 
 ${plainTable(part, part.cases, [...OURS, "roof"])}`,
+  ],
+  policies: [
+    "Ours alone: what policies cost",
+    (
+      part,
+    ) => `${part.notes?.[0]}. Each policy against a model without one, in turns, one thread, 8-bit pages: what is left of its rate, which
+is the median of the rounds' ratios. Half of the prompt is kept; the other side then has as many slots. The prompt's end is timed
+apart, and its share is of the prefill.
+
+${policiesTable(part)}`,
   ],
   kernels: [
     "Ours alone: kernels",

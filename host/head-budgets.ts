@@ -44,7 +44,7 @@ export function overallBudgets(scores: readonly Float32Array[], nKvHeads: number
     at += of.length;
   }
   all.sort();
-  const threshold = all[Math.max(0, all.length - keep)] ?? 0;
+  const threshold = all[Math.min(all.length - 1, Math.max(0, all.length - keep))] ?? 0;
   const above = scores.map((of) => of.reduce((n, score) => n + (score > threshold ? 1 : 0), 0));
   let ties = keep - above.reduce((sum, n) => sum + n, 0);
   return above.flatMap((n, layer) => {

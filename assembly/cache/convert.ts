@@ -1,19 +1,20 @@
 /**
  * A page ages: its keys and values go from one form to the next, f32 -> Q8 -> the cache's (drawing: packed-page.ts, formulas:
- * quantize-group.ts). Scalar and the only implementation: a page is converted twice in its life, a few thousand operations a
- * token in all. A NaN or infinity marks the page as broken: what is computed from it is then NaN (kernels/attend.ts).
+ * quantize-group.ts). Quantizing is scalar and the only implementation: a page is converted twice in its life, a few thousand
+ * operations a token in all. A NaN or infinity marks the page as broken: what is computed from it is then NaN (kernels/attend.ts).
  */
 import { halfToFloat, roundToHalf } from "../kernels/f16";
 import { Engine } from "../memory/records";
 import { KvForm, Part, Size } from "../memory/status";
 import { packPart } from "../sections/pack";
 import { sectionBytes } from "../sections/sections";
-import { codeAt, groupsOf, hasChannels, hasMinima, isFew, minimumOffset, putCode, scaleAt } from "./packed-page";
+import { groupsOf, hasChannels, hasMinima, isFew, minimumOffset, scaleAt } from "./packed-page";
 import {
   firstPosition, floatOffset, isBroken, keyFormOf, keysOf, partBytes, setBroken, setFirstPosition, setForms, valueFormOf,
   valuesOf,
 } from "./page";
 import { gather, putGroup, topByte } from "./quantize-group";
+import { copyCodes } from "./slot-codes";
 import { copySlots } from "./slots";
 
 /** Values of one token and group, while they are quantized. */
@@ -27,11 +28,12 @@ export function convertSlot(
   to: usize, toForm: KvForm, toSlot: u32, from: usize, form: KvForm, slot: u32, part: Part, dim: u32, group: u32,
 ): bool {
   let finite = true;
+  const isSame = toForm == form && form != KvForm.F32;
+  if (isSame) copyCodes(to, toSlot, from, slot, form, part, dim);
   for (let g: u32 = 0; g < groupsOf(dim, group); ++g) {
     const first = g * group;
     const end = min<u32>(first + group, dim);
-    if (toForm == form && form != KvForm.F32) {
-      for (let d = first; d < end; ++d) putCode(to, form, part, toSlot, d, dim, codeAt(from, form, part, slot, d, dim));
+    if (isSame) {
       const scale = scaleAt(to, form, toSlot, g, dim);
       const source = scaleAt(from, form, slot, g, dim);
       store<u16>(scale, load<u16>(source));

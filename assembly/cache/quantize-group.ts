@@ -8,8 +8,9 @@
  */
 import { halfToFloat, roundToHalf } from "../kernels/f16";
 import { KvForm, Part } from "../memory/status";
-import { codeAt, hasMinima, minimumOffset, putCode, scaleAt } from "./packed-page";
+import { hasMinima, minimumOffset, putCode, scaleAt } from "./packed-page";
 import { floatOffset } from "./page";
+import { scaleCodes } from "./slot-codes";
 
 /** Largest code of a form with minima. */
 // @ts-ignore: decorator
@@ -34,10 +35,7 @@ export function gather(out: usize, from: usize, form: KvForm, part: Part, slot: 
   const at = scaleAt(from, form, slot, first / group, dim);
   const scale = halfToFloat(load<u16>(at));
   const minimum: f32 = hasMinima(form) ? halfToFloat(load<u16>(at + minimumOffset(dim, group))) : 0;
-  for (let d = first; d < end; ++d) {
-    const x: f32 = <f32>codeAt(from, form, part, slot, d, dim) * scale;
-    store<f32>(out + ((d - first) << 2), hasMinima(form) ? x + minimum : x);
-  }
+  scaleCodes(out, from, form, part, slot, first, end, dim, scale, minimum);
 }
 
 /** A slot's key or value as f32 [dim]. */

@@ -3,14 +3,25 @@
  *
  *   a_rj = softmax over j <= r of (q_r . k_j) * scale
  */
-import { exp1 } from "../kernels/exp";
 import { observedPosition, queryAt } from "../cache/observation";
+import { usedSlots } from "../cache/slots";
+import { scoreRows, softmaxRow } from "../kernels/row-attention";
 import { AttendTask, Engine, HeadView, Layer, Session } from "../memory/records";
-import { dotF32, isUsed, readAt, slotFrom } from "./slots";
+import { Size } from "../memory/status";
+import { readAt, slotFrom } from "./slots";
 
 /** Slots of a head before the newest `rows` rows. */
 export function slotsBefore(e: Engine, session: Session, head: HeadView, rows: u32): u32 {
   return slotFrom(e, head, observedPosition(session, 0, rows));
+}
+
+/** Slots of page `p` that are empty are not seen. */
+// @ts-ignore: decorator
+@inline
+function hideEmpty(head: HeadView, p: u32, end: u32, scores: usize): void {
+  const first = p * Size.PAGE_SLOTS;
+  const used = first + usedSlots(load<u32>(head.pages + (<usize>p << 2)));
+  for (let j = used; j < min<u32>(end, first + Size.PAGE_SLOTS); ++j) store<f32>(scores + (j << 2), -Infinity);
 }
 
 /**
@@ -24,21 +35,18 @@ export function windowAttention(e: Engine, session: Session, layer: Layer, head:
   const scale = changetype<AttendTask>(e.attention).scale;
   const end = slotFrom(e, head, position + 1);
   const weights = e.policyWeights;
-  let highest: f32 = -Infinity;
-  for (let j: u32 = 0; j < end; ++j) {
-    const score: f32 = isUsed(head, j) ? dotF32(q, readAt(e, j, dim), dim) * scale : -Infinity;
-    store<f32>(weights + (j << 2), score);
-    highest = max<f32>(highest, score);
-  }
-  let sum: f32 = 0;
-  for (let j: u32 = 0; j < end; ++j) {
-    const w = exp1(load<f32>(weights + (j << 2)) - highest);
-    store<f32>(weights + (j << 2), w);
-    sum += w;
-  }
-  const inverse: f32 = <f32>1 / sum;
-  for (let j: u32 = 0; j < end; ++j) store<f32>(weights + (j << 2), load<f32>(weights + (j << 2)) * inverse);
+  scoreRows(weights, q, readAt(e, 0, dim), end, dim, scale);
+  for (let p: u32 = 0; p < head.nPages; ++p) hideEmpty(head, p, end, weights);
+  softmaxRow(weights, end);
   for (let j = end; j < head.length; ++j) store<f32>(weights + (j << 2), 0);
+}
+
+/** out_j += x_j * factor, j below n. */
+function addRow(out: usize, x: usize, n: u32, factor: f32): void {
+  const end = out + (n << 2);
+  const factors = f32x4.splat(factor);
+  for (; out + 16 <= end; out += 16, x += 16) v128.store(out, f32x4.add(v128.load(out), f32x4.mul(v128.load(x), factors)));
+  for (; out < end; out += 4, x += 4) store<f32>(out, load<f32>(out) + load<f32>(x) * factor);
 }
 
 /**
@@ -52,10 +60,7 @@ export function addWindow(e: Engine, session: Session, layer: Layer, head: HeadV
     for (let r: u32 = 0; r < rows; ++r) {
       windowAttention(e, session, layer, head, h, r, rows);
       const factor: f32 = counted ? <f32>(n + r) : 1;
-      for (let j: u32 = 0; j < n; ++j) {
-        const at = out + (j << 2);
-        store<f32>(at, load<f32>(at) + load<f32>(e.policyWeights + (j << 2)) * factor);
-      }
+      addRow(out, e.policyWeights, n, factor);
     }
   }
 }

@@ -7,6 +7,7 @@ import { Ledger, type LedgerEntry } from "../../host/ledger.ts";
 import type { Model } from "../../host/model.ts";
 import type { Session } from "../../host/session.ts";
 import { DEFAULT_MODEL, load } from "../model/load.ts";
+import { checkForgotten } from "./session-forgetting.ts";
 
 const test = suite("sessions that forget");
 
@@ -248,6 +249,50 @@ test("going back within the open page keeps what the ledger says of pages that a
     assert.equal([session.stats.cachedTokens, session.ledger], [230, before]);
     for (const head of session.kept().flat()) assert.not(head.includes(before[0]!.first));
   }));
+
+test("going back to any length: the ledger says what is missing of what is left, no more and no less", async () => {
+  for (const form of ["f32", "q4"] as const) {
+    await withModel(
+      async (model) => {
+        const ids = Array.from({ length: 300 }, (_, i) => 300 + (i % 90));
+        const session = model.session({ overflow: "evict" });
+        await session.complete({ ids: ids.slice(0, 210) }, { ...greedy, maxTokens: 0 });
+        await session.complete({ ids: ids.slice(210) }, { ...greedy, maxTokens: 0 });
+        const { cachedTokens, evictedTokens } = session.stats;
+        assert.ok(evictedTokens > 100);
+        const lengths = new Set<number>();
+        for (const length of [
+          0,
+          1,
+          31,
+          32,
+          64,
+          100,
+          160,
+          209,
+          210,
+          224,
+          256,
+          287,
+          288,
+          cachedTokens - 1,
+          cachedTokens,
+        ]) {
+          const fork = session.fork();
+          fork.tokenSession.trim(length);
+          checkForgotten(model, fork, new Set());
+          const left = fork.stats.cachedTokens;
+          assert.ok(left <= length);
+          assert.is(fork.stats.evictedTokens, left === 0 ? 0 : evictedTokens, `${form}, back to ${length}`);
+          lengths.add(left);
+          fork.close();
+        }
+        assert.ok(lengths.size > 2 && lengths.has(0), `${form}: ${[...lengths]}`);
+      },
+      { keys: form, values: form },
+    );
+  }
+});
 
 test("the ledger: neighbours of a turn are one span, turns and numbers of heads are not mixed", () => {
   const ledger = new Ledger();

@@ -14,7 +14,8 @@ export function optionsOf({ amount, seed }: Operation, rule: SessionOptions): Ge
   const temperature = seed % 3 === 0 ? 0 : 0.9;
   const usual = seed % 13 === 0 ? "evict" : seed % 5 === 0 ? "throw" : "stop";
   const overflow = rule.overflow !== "evict" ? usual : seed % 11 === 0 ? "stop" : undefined;
-  return { maxTokens: amount % 33, temperature, seed, overflow, logprobs: 2, ignoreEos: seed % 4 !== 0 };
+  const maxTokens = seed % 3 === 1 ? 3 * amount : amount % 33; // past ends of pages, where memory is asked for more
+  return { maxTokens, temperature, seed, overflow, logprobs: 2, ignoreEos: seed % 4 !== 0 };
 }
 
 /** What a session may forget, and whose it is. */

@@ -19,12 +19,43 @@ type LogSumExp = (x: number, n: number) => number;
 type Quantize = (out: number, x: number, nBlocks: number) => void;
 type PoolHeads = (x: number, weights: number, nGroups: number, m: number, dim: number) => void;
 type Norm = (out: number, x: number, weight: number, n: number, eps: number) => void;
+type CopyCodes = (
+  to: number,
+  toSlot: number,
+  from: number,
+  slot: number,
+  form: number,
+  part: number,
+  dim: number,
+) => void;
+type ScaleCodes = (
+  out: number,
+  codes: number,
+  form: number,
+  part: number,
+  slot: number,
+  first: number,
+  end: number,
+  dim: number,
+  scale: number,
+  minimum: number,
+) => void;
 type Rope = (x: number, angles: number, d: number) => void;
+type ScoreRows = (out: number, q: number, keys: number, n: number, dim: number, scale: number) => void;
+type SoftmaxRow = (x: number, n: number) => void;
 type ScaleRow = (x: number, n: number, factor: number) => void;
 type SoftmaxSpan = (scores: number, first: number, n: number, result: number) => void;
 type Swiglu = (gate: number, up: number, n: number) => void;
 
 export interface KernelExports extends EngineExports {
+  copyCodes: CopyCodes;
+  copyCodesRef: CopyCodes;
+  scoreRows: ScoreRows;
+  scoreRowsRef: ScoreRows;
+  softmaxRow: SoftmaxRow;
+  softmaxRowRef: SoftmaxRow;
+  scaleCodes: ScaleCodes;
+  scaleCodesRef: ScaleCodes;
   addVector(sums: number, x: number, n: number): void;
   addProducts(products: number, x: number, n: number, wide: number): void;
   addProductsRef(products: number, x: number, n: number, wide: number): void;

@@ -205,6 +205,7 @@ test("budgets over all layers: the highest, ties once, each layer's sum shared o
   assert.equal(overallBudgets(layers, 2, 3), [1, 1, 0, 1]);
   assert.equal(overallBudgets(layers, 2, 5), [1, 2, 1, 1]);
   assert.equal(overallBudgets(layers, 2, 8), [2, 2, 2, 2]);
+  assert.equal(overallBudgets(layers, 2, 0), [0, 0, 0, 0]);
 });
 
 test.run();

@@ -28,7 +28,8 @@ export function randomWeights(shape: DecoderShape, seed: number): Weights {
   return weights;
 }
 
-function writeModel(shape: DecoderShape, weights: Weights): Uint8Array<ArrayBuffer> {
+/** The file of a model. */
+export function writeModel(shape: DecoderShape, weights: Weights): Uint8Array<ArrayBuffer> {
   const u32 = (value: number): GgufValue => ({ type: "u32", value });
   const metadata: Record<string, GgufValue> = {
     "general.architecture": { type: "string", value: "llama" },
