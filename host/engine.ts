@@ -4,7 +4,8 @@
  * @module
  */
 import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { aheadPages, cachePages, type MemoryPlan, type RunSizes, regionBytes, sketchColumns } from "./budget.ts";
+import { aheadPages, type MemoryPlan, type RunSizes, regionBytes, sketchColumns } from "./budget.ts";
+import { cachePages } from "./cache-pages.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
@@ -106,6 +107,7 @@ export class Engine {
       [Config.OBSERVED_CHUNK, sizes.cache.policy?.values.get("chunk") ?? 0],
       [Config.OBSERVED_SINKS, sizes.cache.policy?.values.get("sinks") ?? 0],
       [Config.SKETCH, sketchColumns(sizes.cache.policy, config.keyDim)],
+      [Config.STREAM_ROWS, sizes.prompts === "layers" ? sizes.contextLength : 0],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");
@@ -147,8 +149,8 @@ export class Engine {
   }
 
   /**
-   * For policies that add up over all rows of a prompt: one session's at a time, though others may compute meanwhile. Call
-   * what it gives when the prompt has ended.
+   * For policies that add up over all rows of a prompt, and prompts that go layer by layer: one session's at a time, though
+   * others may compute meanwhile. Call what it gives when the prompt has ended.
    */
   async observe(): Promise<() => void> {
     const before = this.#observation;
@@ -250,6 +252,18 @@ export class Engine {
     this.reserve([...demands].map(([session, nTokens]) => ({ session, nTokens })));
     this.#write(rows);
     this.runtime.check(this.runtime.exports.forward(rows.length), "forward");
+  }
+
+  /**
+   * Runs rows of one session through one layer alone; they are rows `at` .. of its prompt, whose whole goes layer by layer
+   * (prompt-layers.ts).
+   * @throws ThimbleError as `forward`
+   */
+  forwardLayer(layer: number, at: number, rows: readonly RowRequest[]): void {
+    const { exports } = this.runtime;
+    this.reservePages(exports.layerPagesNeeded(rows[0]!.session, layer, rows.length));
+    this.#write(rows);
+    this.runtime.check(exports.forwardLayer(layer, at, rows.length), "forward");
   }
 
   #write(rows: readonly RowRequest[]): void {

@@ -7,6 +7,7 @@ import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
 import { beginPrompt, endPrompt, observedRows, observesAll, promptRule } from "./prompt-end.ts";
+import { computeByLayers, goesByLayers } from "./prompt-layers.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
@@ -62,19 +63,37 @@ export async function perplexity(
   const nll: number[] = [];
   const argmax: number[] = [];
   const gap: number[] = [];
+  /** What an output says of the token behind row `at`. */
+  const score = (output: number, at: number): void => {
+    const [best, lead] = topTwo(engine.logits(output));
+    nll.push(engine.negativeLogLikelihood(output, ids[at + 1]!));
+    argmax.push(best);
+    gap.push(lead);
+  };
   const session = engine.openSession();
   let endObservation = (): void => {};
   try {
     setEviction(engine, session, rule, []);
     const prompt = promptRule(engine, options);
-    if (prompt !== undefined && observesAll(engine)) endObservation = await engine.observe();
-    if (prompt !== undefined) engine.runtime.exports.observeRows(session, Math.max(0, from - observedRows(engine)));
-    beginPrompt(engine, session, 0, prompt === undefined);
+    const check = (): void => options.signal?.throwIfAborted();
+    const byLayers = prompt !== undefined && goesByLayers(engine, session, prompt, from, rule);
+    if (prompt !== undefined && (byLayers || observesAll(engine))) endObservation = await engine.observe();
+    if (byLayers) {
+      await computeByLayers(engine, session, ids.slice(0, from), 0, prompt, {
+        host: platform,
+        check,
+        onStep: (done, total) => options.onProgress?.(Math.floor((from * done) / total), ids.length),
+        onLogits: () => score(0, from - 1),
+      });
+      endObservation();
+    } else {
+      if (prompt !== undefined) engine.runtime.exports.observeRows(session, Math.max(0, from - observedRows(engine)));
+      beginPrompt(engine, session, 0, prompt === undefined);
+    }
     const prompted = prompt === undefined ? 0 : from;
-    for (let at = 0, end = 0; at < ids.length - 1; at = end) {
-      options.signal?.throwIfAborted();
-      if (at === prompted && prompt !== undefined) {
-        const check = (): void => options.signal?.throwIfAborted();
+    for (let at = byLayers ? from : 0, end = 0; at < ids.length - 1; at = end) {
+      check();
+      if (at === prompted && prompt !== undefined && !byLayers) {
         await endPrompt(engine, session, prompt, ids.slice(0, from), { host: platform, check });
         endObservation();
       }
@@ -84,10 +103,7 @@ export async function perplexity(
       let output = 0;
       for (let i = 0; i < rows.length; ++i) {
         if (at + i + 1 < from) continue;
-        const [best, lead] = topTwo(engine.logits(output));
-        nll.push(engine.negativeLogLikelihood(output, ids[at + i + 1]!));
-        argmax.push(best);
-        gap.push(lead);
+        score(output, at + i);
         output += 1;
       }
       options.onProgress?.(Math.min(at + rows.length + 1, ids.length), ids.length);

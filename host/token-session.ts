@@ -23,6 +23,7 @@ import {
   type PromptRule,
   promptRule,
 } from "./prompt-end.ts";
+import { computeByLayers, goesByLayers, type LayersPass } from "./prompt-layers.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
@@ -269,15 +270,28 @@ export class TokenSession {
       let sampled: Sampled | undefined;
       const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
       const isWhole = observed > 0 && completionIds.length === 0 && observesAll(this.#engine);
-      if (isWhole) {
+      let byLayers = completionIds.length === 0 && this.#goesByLayers(given.length - reused, rule);
+      if (isWhole || byLayers) {
         endObservation = await this.#engine.observe();
         this.#check(options.signal);
         start = this.#host.now();
       }
       const observedFrom = Math.max(reused, given.length - observed);
+      if (byLayers) {
+        byLayers = await this.#computeByLayers(given, rule, {
+          host: this.#host,
+          check: () => this.#check(options.signal),
+          onStep: (done, total) => {
+            options.onPrefill?.(Math.floor(((given.length - reused) * done) / total), given.length - reused);
+          },
+          onLogits: maxTokens > 0 ? () => (sampled = sample()) : undefined,
+        });
+        if (byLayers) endObservation();
+        prefillMs = this.#host.now() - start;
+      }
       const keepsAll = this.#promptRule === undefined || completionIds.length > 0;
-      const isCounted = beginPrompt(this.#engine, this.#address, reused, keepsAll);
-      for (let at = reused; at < given.length; at += maxRows) {
+      const isCounted = !byLayers && beginPrompt(this.#engine, this.#address, reused, keepsAll);
+      for (let at = byLayers ? given.length : reused; at < given.length; at += maxRows) {
         // The queries of the last rows are kept for one session: nobody else may compute from here to the prompt's end, or,
         // where all rows are observed, begin a prompt that is.
         const isObserved = observed > 0 && at + maxRows > observedFrom;
@@ -487,6 +501,35 @@ export class TokenSession {
     this.#forget(ended.spans, policy.name);
     this.#repeatedTokens += ended.repeatedTokens;
     if (policy.observed !== Observed.LARGEST) this.#engine.runtime.exports.observeRows(0, 0);
+  }
+
+  /** Whether the next `rows` tokens go layer by layer. */
+  #goesByLayers(rows: number, rule: EvictionRule): boolean {
+    return this.#promptRule !== undefined && goesByLayers(this.#engine, this.#address, this.#promptRule, rows, rule);
+  }
+
+  /**
+   * Computes the rest of a prompt layer by layer, in a fork that takes the session's place when it is done: until then the session
+   * is as it was. False where memory has no room for it, and the session is to evict instead.
+   */
+  async #computeByLayers(ids: readonly number[], rule: EvictionRule, pass: LayersPass): Promise<boolean> {
+    const { exports } = this.#engine.runtime;
+    let fork = 0;
+    let spans: readonly EvictedSpan[];
+    try {
+      fork = this.#engine.forkSession(this.#address);
+      spans = await computeByLayers(this.#engine, fork, ids, this.#cached.length, this.#promptRule!, pass);
+      pass.check();
+    } catch (error) {
+      if (fork !== 0) exports.sessionClose(fork);
+      if (rule.overflow === "evict" && fullOf(error) === "budget") return false;
+      throw error;
+    }
+    exports.sessionClose(this.#address);
+    this.#address = fork;
+    for (const id of ids.slice(this.#cached.length)) this.#cached.push(id);
+    this.#forget(spans, this.#engine.sizes.cache.policy!.name);
+    return true;
   }
 
   /** Memory has no more: the session makes do with the pages it has, if they are enough to evict from. */

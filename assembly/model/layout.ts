@@ -177,6 +177,7 @@ export function layoutRunState(stagingBytes: u32): Status {
     if (e.observedKind != 0) e.observedSums = arenaAlloc((slots * e.nHeadViews) << 2);
     if (e.observeRows != 0) e.observed = arenaAlloc((<u64>e.nLayers * e.observeRows * e.nHeads * e.keyDim) << 2);
   }
+  if (e.streamRows != 0) e.stream = arenaAlloc((<u64>e.streamRows * hidden) << 2);
   if (e.exhausted) return Status.OUT_OF_MEMORY;
   e.staging = e.rows;
   e.stagingBytes = e.top - e.staging;

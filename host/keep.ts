@@ -1,0 +1,33 @@
+/**
+ * What stays of a prompt, as a caller says it: a share that goes, slots, or bytes.
+ * @module
+ */
+import { Size } from "../assembly/memory/status.ts";
+import { ThimbleError } from "./errors.ts";
+import { type CacheConfig, pageSizes } from "./kv-cache.ts";
+import type { ModelConfig } from "./model-config.ts";
+import { checkInteger } from "./options.ts";
+import type { Keep } from "./token-turn.ts";
+
+/** Share of the held slots that stays, or slots of each KV head. */
+export type Kept = { readonly share: number } | { readonly slots: number };
+
+/** @throws ThimbleError invalid_option */
+export function readKeep(keep: Keep, cache: CacheConfig, config: ModelConfig): Kept {
+  const [kind, ...more] = Object.keys(keep) as (keyof Keep)[];
+  const value = kind === undefined ? undefined : keep[kind];
+  if (more.length > 0 || value === undefined) throw wrongKeep("keep is one of { ratio }, { slots } and { bytes }");
+  if (kind === "ratio") {
+    if (typeof value === "number" && value >= 0 && value < 1) return { share: 1 - value };
+    throw wrongKeep(`keep.ratio is ${String(value)}; it is the share that goes: a number from 0 on, below 1`);
+  }
+  if (kind !== "bytes") return { slots: value };
+  const bytes = checkInteger("keep.bytes", value, 1, 2 ** 32);
+  const { aged } = pageSizes(cache, config);
+  return { slots: Math.floor(bytes / (config.nLayers * config.nKvHeads * aged)) * Size.PAGE_SLOTS };
+}
+
+export function wrongKeep(message: string, needed?: number, available?: number): ThimbleError {
+  const amounts = needed === undefined || available === undefined ? {} : { needed, available };
+  return new ThimbleError("invalid_option", message, { name: "keep", ...amounts });
+}
