@@ -21,10 +21,15 @@ export function readKeep(keep: Keep, cache: CacheConfig, config: ModelConfig): K
     if (typeof value === "number" && value >= 0 && value < 1) return { share: 1 - value };
     throw wrongKeep(`keep.ratio is ${String(value)}; it is the share that goes: a number from 0 on, below 1`);
   }
-  if (kind !== "bytes") return { slots: value };
-  const bytes = checkInteger("keep.bytes", value, 1, 2 ** 32);
+  const slots = kind === "bytes" ? slotsOf(cache, config, checkInteger("keep.bytes", value, 1, 2 ** 32)) : value;
+  if (Number.isSafeInteger(slots) && slots >= 1) return { slots };
+  throw wrongKeep(`keep leaves ${String(slots)} tokens a KV head; it must be an integer from 1 on`);
+}
+
+/** Slots that each KV head can have in so many bytes of aged pages. */
+function slotsOf(cache: CacheConfig, config: ModelConfig, bytes: number): number {
   const { aged } = pageSizes(cache, config);
-  return { slots: Math.floor(bytes / (config.nLayers * config.nKvHeads * aged)) * Size.PAGE_SLOTS };
+  return Math.floor(bytes / (config.nLayers * config.nKvHeads * aged)) * Size.PAGE_SLOTS;
 }
 
 export function wrongKeep(message: string, needed?: number, available?: number): ThimbleError {

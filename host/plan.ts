@@ -283,10 +283,12 @@ function totalBytes({ header, model, activations }: Measured, sizes: RunSizes): 
   return planMemory(header, model, activations, sizes).total;
 }
 
-/** With the first way of prompts in which the context fits, else the first of all. */
+/** With the first way of prompts in which the context fits, else the one that takes least. */
 function inOrder(measured: Measured, sizes: Sizes, orders: readonly PromptOrder[]): Sizes {
   const ways = orders.map((prompts) => ({ ...sizes, prompts }));
-  return ways.find((way) => totalBytes(measured, way) <= measured.available) ?? ways[0]!;
+  const totals = ways.map((way) => totalBytes(measured, way));
+  const first = totals.findIndex((total) => total <= measured.available);
+  return ways[first >= 0 ? first : totals.indexOf(Math.min(...totals))]!;
 }
 
 function peaksOf(measured: Measured, sizes: Sizes, canGo: boolean): Peaks {

@@ -278,7 +278,7 @@ export class TokenSession {
       }
       const observedFrom = Math.max(reused, given.length - observed);
       if (byLayers) {
-        byLayers = await this.#computeByLayers(given, rule, {
+        byLayers = await this.#computeByLayers(given, {
           host: this.#host,
           check: () => this.#check(options.signal),
           onStep: (done, total) => {
@@ -510,9 +510,9 @@ export class TokenSession {
 
   /**
    * Computes the rest of a prompt layer by layer, in a fork that takes the session's place when it is done: until then the session
-   * is as it was. False where memory has no room for it, and the session is to evict instead.
+   * is as it was. False where memory has no room for it: a short prompt behind much that is held may do with less in chunks.
    */
-  async #computeByLayers(ids: readonly number[], rule: EvictionRule, pass: LayersPass): Promise<boolean> {
+  async #computeByLayers(ids: readonly number[], pass: LayersPass): Promise<boolean> {
     const { exports } = this.#engine.runtime;
     let fork = 0;
     let spans: readonly EvictedSpan[];
@@ -522,7 +522,7 @@ export class TokenSession {
       pass.check();
     } catch (error) {
       if (fork !== 0) exports.sessionClose(fork);
-      if (rule.overflow === "evict" && fullOf(error) === "budget") return false;
+      if (fullOf(error) === "budget") return false;
       throw error;
     }
     exports.sessionClose(this.#address);
