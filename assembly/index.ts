@@ -37,6 +37,7 @@ export { dequantizeRow, packRows, unpackRow } from "./kernels/pack";
 export { arenaBytes, arenaStart } from "./memory/arena";
 export { setConfig, setLayer, setRope } from "./model/configure";
 export { forward } from "./model/forward";
+export { forwardLayer, layerPagesNeeded } from "./model/forward-layer";
 export {
   biasAlloc,
   finishLoad,

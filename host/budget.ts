@@ -5,10 +5,12 @@
  */
 import { Observed, Size } from "../assembly/memory/status.ts";
 import type { Architecture } from "./architecture.ts";
+import { cachePages, keptPages, layerPages, type PageCounts, SPARE } from "./cache-pages.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
-import { type CacheConfig, hasJournal, ownBytes, pageSizes, pooledPages } from "./kv-cache.ts";
-import { formatScratch, queryBytes, wideHeadsOf } from "./kv-format.ts";
+import type { Kept } from "./keep.ts";
+import { type CacheConfig, hasJournal, ownBytes, pageSizes } from "./kv-cache.ts";
+import { formatScratch, queryBytes } from "./kv-format.ts";
 import type { ModelConfig } from "./model-config.ts";
 import { type PolicySpec, policyScratch, rowBytes } from "./policy.ts";
 import { type ActivationMode, packedBytes, weightForm } from "./weight-form.ts";
@@ -27,7 +29,14 @@ export interface RunSizes {
   readonly sessions?: number;
   /** How keys and values are kept. */
   readonly cache: CacheConfig;
+  /** What sessions keep of their prompts, where memory is planned for that. */
+  readonly keep?: Kept | undefined;
+  /** How prompts of which a part is kept go through the model; "layers" only with `keep`. Default "chunks". */
+  readonly prompts?: PromptOrder;
 }
+
+/** All layers for one chunk of rows after the other, or all rows through one layer after the other (prompt-layers.ts). */
+export type PromptOrder = "chunks" | "layers";
 
 /** Bytes by part. */
 export interface MemoryPlan {
@@ -49,11 +58,20 @@ export interface MemoryPlan {
   readonly perToken: number;
   /** Pages of a session whose context is full; layers with a sliding window hold the pages of their window only. */
   readonly context: number;
+  /** The part of `runState` that the rows of a whole prompt take, where prompts go layer by layer. */
+  readonly stream: number;
+  /** Pages of a session that `total` counts: `context`, or where prompts go layer by layer what stays of a full context. */
+  readonly held: number;
+  /**
+   * What a prompt takes besides while it is computed: pages to move what stays into; layer by layer the pages of one layer's full
+   * context, and a second session with what stays, so that the first is as it was if the prompt is not completed.
+   */
+  readonly prompt: number;
   /** Sessions in `total`, each with a full context. */
   readonly sessions: number;
   /**
    * Most bytes of WebAssembly memory with so many sessions, whatever the order in which they grow: weights, run state,
-   * `session` and `context` of each, the engine, and what is lost between regions, up to 64 KiB, which memory grows by.
+   * `session` and `held` of each, `prompt`, the engine, and what is lost between regions, up to 64 KiB, which memory grows by.
    */
   readonly total: number;
 }
@@ -72,30 +90,10 @@ export function regionBytes(bytes: number): number {
 const RECORD = { layer: 96, linear: 28, rope: 64, head: 56, session: 80 } as const;
 /** Ranges a session can pin: MAX_PINS of assembly/cache/evict.ts. */
 const PINS = 32;
-/** Tokens that a layer with a sliding window can take back: SPARE of assembly/cache/window.ts. */
-const SPARE = 32;
 /** Pages that a head with this window holds at most of a sequence of `tokens`; 0: no window. */
 function mostPages(tokens: number, window: number): number {
   const all = Math.ceil(tokens / Size.PAGE_SLOTS);
   return window === 0 ? all : Math.min(all, Math.ceil((window + SPARE + Size.PAGE_SLOTS - 1) / Size.PAGE_SLOTS));
-}
-
-/** Pages of the pool that one session of `tokens` tokens needs, over all heads: aged ones, and those of heads that keep 8 bits. */
-export interface PageCounts {
-  readonly aged: number;
-  readonly wide: number;
-}
-
-export function cachePages(config: ModelConfig, cache: CacheConfig, tokens: number): PageCounts {
-  const pooled = pooledPages(cache, tokens);
-  const counts = { aged: 0, wide: 0 };
-  config.layers.forEach(({ window }, layer) => {
-    const pages = window === 0 ? pooled : Math.min(pooled, Math.floor((window + SPARE + 31) / 32));
-    const wide = wideHeadsOf(cache.wideHeads, layer);
-    counts.aged += pages * (config.nKvHeads - wide);
-    counts.wide += pages * wide;
-  });
-  return counts;
 }
 
 /** Bytes of so many pages. */
@@ -164,6 +162,7 @@ export function planMemory(
   const journal = hasJournal(cache) ? own + nHeads * RECORD.head : 0;
   const statistics = rowBytes(cache.policy, config, sizes.contextLength);
   const evictor = PINS * 8 + (Math.floor(sizes.maxRows / Size.PAGE_SLOTS) + 2) * nHeads * 16;
+  const context = pagesBytes(cachePages(config, cache, sizes.contextLength), cache, config);
   const parts = {
     weights,
     runState: runState < staging ? runState + regionBytes(staging - runState) : runState,
@@ -175,39 +174,50 @@ export function planMemory(
     page,
     widePage,
     perToken: ((nHeads - nWide) * page + nWide * widePage) / Size.PAGE_SLOTS,
-    context: pagesBytes(cachePages(config, cache, sizes.contextLength), cache, config),
+    context,
+    stream: streamBytes(config, sizes),
     sessions: sizes.sessions ?? 1,
   };
-  const more = promptEndBytes(parts, cache, nHeads);
-  return { ...parts, total: totalBytes(parts, sizes.contextLength, nWide > 0 ? 2 : 1, more) };
+  const whole = { ...parts, ...promptBytes(parts, config, sizes) };
+  return { ...whole, total: totalBytes(whole, sizes.contextLength, nWide > 0 ? 2 : 1) };
 }
 
 /**
- * What a prompt's end takes while it lasts: pages to move what stays into (`compactPages` of assembly/cache/compact.ts), and the
- * region of the fork that KVzip reads the prompt in; that one's pages are within the context of the session.
+ * What sessions hold between prompts, and what a prompt takes while it lasts. At its end it takes pages to move what stays into
+ * (`compactPages` of assembly/cache/compact.ts), of all layers or of one, and the region of the fork that KVzip reads the prompt
+ * in; that one's pages are within the context of the session. Layer by layer it is computed in a fork as well.
  */
-function promptEndBytes(
-  { session, page }: Pick<MemoryPlan, "session" | "page">,
-  { policy, recentPages, sinkPages }: CacheConfig,
-  nHeads: number,
-): number {
-  if (policy === undefined) return 0;
-  const fork = policy.observed === Observed.LARGEST ? session : 0;
-  return fork + regionBytes(nHeads * (2 + recentPages + sinkPages) * page);
+function promptBytes(
+  { session, page, context }: Pick<MemoryPlan, "session" | "page" | "context">,
+  config: ModelConfig,
+  { cache, contextLength, keep, prompts }: RunSizes,
+): Pick<MemoryPlan, "held" | "prompt"> {
+  const { policy, recentPages, sinkPages } = cache;
+  if (policy === undefined) return { held: context, prompt: 0 };
+  const moving = config.nKvHeads * (2 + recentPages + sinkPages) * page;
+  if (prompts !== "layers" || keep === undefined) {
+    const fork = policy.observed === Observed.LARGEST ? session : 0;
+    return { held: context, prompt: fork + regionBytes(config.nLayers * moving) };
+  }
+  const held = keptPages(config, cache, contextLength, keep) * page;
+  const layer = layerPages(config, cache, contextLength) * page;
+  const slabs = 2 * config.nLayers * 2 * Size.ALIGN; // pages of a layer are taken together, and those to move it into
+  return { held, prompt: session + held + layer + moving + slabs };
 }
 
-/**
- * Memory with sessions whose contexts are full, and `more` bytes that come and go; pages come in slabs, of each session and kind
- * at most one for every 32 tokens.
- */
+/** The rows of a prompt that goes layer by layer. */
+function streamBytes({ hiddenDim }: ModelConfig, { contextLength, prompts }: RunSizes): number {
+  return prompts === "layers" ? contextLength * hiddenDim * 4 : 0;
+}
+
+/** Memory with sessions that hold what they may; pages come in slabs, of each session and kind at most one for every 32 tokens. */
 function totalBytes(
-  { weights, runState, session, page, context, sessions }: Omit<MemoryPlan, "total">,
+  { weights, runState, session, page, held, sessions, prompt }: Omit<MemoryPlan, "total">,
   tokens: number,
   kinds: number,
-  more: number,
 ): number {
-  const slabs = kinds * Math.min(context / page, Math.ceil(tokens / Size.PAGE_SLOTS) + 1);
-  const bytes = ENGINE_BYTES + weights + runState + sessions * (session + context + slabs * 2 * Size.ALIGN) + more;
+  const slabs = kinds * Math.min(held / page, Math.ceil(tokens / Size.PAGE_SLOTS) + 1);
+  const bytes = ENGINE_BYTES + weights + runState + sessions * (session + held + slabs * 2 * Size.ALIGN) + prompt;
   return Math.ceil(bytes / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;
 }
 
@@ -220,8 +230,10 @@ export const FIRST_TOKENS = 256;
  * Pages that a pool takes at once: never more than one session needs, so that what is taken ahead for some sessions leaves
  * room for the regions of those that are planned and not open yet.
  */
-export function aheadPages(config: ModelConfig, { cache, contextLength }: RunSizes): PageCounts {
-  return cachePages(config, cache, Math.min(FIRST_TOKENS, contextLength));
+export function aheadPages(config: ModelConfig, { cache, contextLength, keep, prompts }: RunSizes): PageCounts {
+  const ahead = cachePages(config, cache, Math.min(FIRST_TOKENS, contextLength));
+  if (prompts !== "layers" || keep === undefined) return ahead;
+  return { ...ahead, aged: Math.min(ahead.aged, keptPages(config, cache, contextLength, keep)) };
 }
 
 /**
@@ -299,6 +311,7 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
     vocab * 4,
     ...(scratch.packing > 0 ? [scratch.packing] : []),
     ...policyRegions(config, sizes),
+    ...[streamBytes(config, sizes)].filter((bytes) => bytes > 0),
   ];
   return regions.reduce((sum, bytes) => sum + regionBytes(bytes), 0);
 }

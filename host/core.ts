@@ -4,7 +4,7 @@
  * @module
  */
 export type { Architecture } from "./architecture.ts";
-export type { MemoryPlan, RunSizes } from "./budget.ts";
+export type { MemoryPlan, PromptOrder, RunSizes } from "./budget.ts";
 export { planMemory } from "./budget.ts";
 export type { ByteSize } from "./byte-size.ts";
 export type { Engine, RowRequest } from "./engine.ts";
@@ -13,7 +13,7 @@ export type { GgufHeader, TensorInfo } from "./header.ts";
 export type { CacheOptions, KvFormName } from "./kv-cache.ts";
 export { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 export type { LayerConfig, ModelConfig } from "./model-config.ts";
-export { LADDER, type Plan, type PlannedLoad, type PlanOptions, planHeader, type Rung } from "./plan.ts";
+export { LADDER, type Peaks, type Plan, type PlannedLoad, type PlanOptions, planHeader, type Rung } from "./plan.ts";
 export type { Platform } from "./platform.ts";
 export type { RopeConfig } from "./rope-config.ts";
 export type { Sampled, TokenLogprob } from "./sampler.ts";

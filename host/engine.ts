@@ -4,7 +4,8 @@
  * @module
  */
 import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { aheadPages, cachePages, type MemoryPlan, type RunSizes, regionBytes, sketchColumns } from "./budget.ts";
+import { aheadPages, type MemoryPlan, type RunSizes, regionBytes, sketchColumns } from "./budget.ts";
+import { cachePages } from "./cache-pages.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
@@ -48,6 +49,8 @@ export class Engine {
   /** Bytes that may still be taken under the limit. */
   readonly #room: () => number;
   #threads = 1;
+  /** Fulfilled when no prompt goes layer by layer. */
+  #stream: Promise<void> = Promise.resolve();
 
   /** @param limit what memory may grow to; without it, as far as the host allows */
   constructor(runtime: Runtime, config: ModelConfig, sizes: RunSizes, limit?: EngineLimit) {
@@ -104,6 +107,7 @@ export class Engine {
       [Config.OBSERVED_CHUNK, sizes.cache.policy?.values.get("chunk") ?? 0],
       [Config.OBSERVED_SINKS, sizes.cache.policy?.values.get("sinks") ?? 0],
       [Config.SKETCH, sketchColumns(sizes.cache.policy, config.keyDim)],
+      [Config.STREAM_ROWS, sizes.prompts === "layers" ? sizes.contextLength : 0],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
     this.runtime.check(exports.layoutRecords(), "layout of the model");
@@ -142,6 +146,20 @@ export class Engine {
   /** Threads that compute. */
   get threads(): number {
     return this.#threads;
+  }
+
+  /**
+   * The residual stream of a prompt that goes layer by layer: one prompt's at a time, though others may compute meanwhile. Call
+   * what it gives when the prompt has ended.
+   */
+  async takeStream(): Promise<() => void> {
+    const before = this.#stream;
+    let free = (): void => {};
+    this.#stream = new Promise((resolve) => {
+      free = resolve;
+    });
+    await before;
+    return free;
   }
 
   /** A fresh session's address. @throws ThimbleError out_of_memory, over_budget */
@@ -229,6 +247,18 @@ export class Engine {
     this.reserve([...demands].map(([session, nTokens]) => ({ session, nTokens })));
     this.#write(rows);
     this.runtime.check(this.runtime.exports.forward(rows.length), "forward");
+  }
+
+  /**
+   * Runs rows of one session through one layer alone; they are rows `at` .. of its prompt, whose whole goes layer by layer
+   * (prompt-layers.ts).
+   * @throws ThimbleError as `forward`
+   */
+  forwardLayer(layer: number, at: number, rows: readonly RowRequest[]): void {
+    const { exports } = this.runtime;
+    this.reservePages(exports.layerPagesNeeded(rows[0]!.session, layer, rows.length));
+    this.#write(rows);
+    this.runtime.check(exports.forwardLayer(layer, at, rows.length), "forward");
   }
 
   #write(rows: readonly RowRequest[]): void {

@@ -75,9 +75,20 @@ export interface EngineExports {
   /** A session's queries count from position `from` on, and those before do not any more; 2^32 - 1: none. */
   collectQueries(session: number, from: number): void;
   /** Free pages that `promptEvict` needs. */
-  promptPages(session: number): number;
-  /** Evicts down to the budgets by `scoring`, a policy and perhaps CRITICAL; `safe` above 1: each head its own. */
-  promptEvict(session: number, scoring: number, sinks: number, window: number, safe: number): Status;
+  promptPages(session: number, firstLayer?: number, endLayer?: number): number;
+  /**
+   * Evicts down to the budgets by `scoring`, a policy and perhaps CRITICAL; `safe` above 1: each head its own. In layers from
+   * `firstLayer` on, up to `endLayer` where that is not 0.
+   */
+  promptEvict(
+    session: number,
+    scoring: number,
+    sinks: number,
+    window: number,
+    safe: number,
+    firstLayer?: number,
+    endLayer?: number,
+  ): Status;
   /** For calibrations: see policy/calibrate.ts. */
   queriesAddress(session: number, layer: number, row: number): number;
   headKeys(session: number, head: number): number;
@@ -133,6 +144,10 @@ export interface EngineExports {
   hiddenAddress(output: number): number;
   scratchAddress(): number;
   forward(nRows: number): Status;
+  /** The same through one layer, of rows `at` .. of a session's prompt: see model/forward-layer.ts. */
+  forwardLayer(layer: number, at: number, nRows: number): Status;
+  /** Pages of the pool that so many tokens more need in one layer. */
+  layerPagesNeeded(session: number, layer: number, nTokens: number): number;
   /** Of the builds with threads; elsewhere they do nothing. */
   work(part: number): void;
   workersReady(): number;

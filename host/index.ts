@@ -3,7 +3,7 @@
  * @module
  */
 
-export type { MemoryPlan } from "./budget.ts";
+export type { MemoryPlan, PromptOrder } from "./budget.ts";
 export type { ByteSize } from "./byte-size.ts";
 export { CALIBRATION, type CalibrateOptions, calibrateHeads } from "./calibrate-heads.ts";
 export type { CapsuleSource } from "./capsule/byte-reader.ts";
@@ -27,7 +27,7 @@ export { loadFrom, type Model, type ModelStats } from "./model.ts";
 export type { LayerConfig, ModelConfig } from "./model-config.ts";
 export type { Pack, PackOptions, PackPrompt } from "./pack.ts";
 export { type PerplexityOptions, type PerplexityResult, perplexity } from "./perplexity.ts";
-export { LADDER, type Plan, type PlannedLoad, type PlanOptions, type Rung } from "./plan.ts";
+export { LADDER, type Peaks, type Plan, type PlannedLoad, type PlanOptions, type Rung } from "./plan.ts";
 export { plan, planFrom, type SourcePlanOptions } from "./plan-source.ts";
 export type { Platform } from "./platform.ts";
 export type { Recall } from "./recall.ts";

@@ -3,7 +3,7 @@
  * @module
  */
 
-import type { MemoryPlan } from "./budget.ts";
+import type { MemoryPlan, PromptOrder } from "./budget.ts";
 import type { CapsuleSource } from "./capsule/byte-reader.ts";
 import type { CapsuleKind } from "./capsule/format.ts";
 import { type RestoreOptions, restoreCapsule } from "./capsule/restore.ts";
@@ -45,6 +45,8 @@ export interface ModelStats {
   readonly values: KvFormName;
   /** What pages keep beside plain codes, as far as it has an effect on these forms; "" is nothing. */
   readonly kvFormat: string;
+  /** How prompts of which a part is kept are computed: as asked for, or as the budget chose it. */
+  readonly prompts: PromptOrder;
   /** Bytes that memory stays within; undefined without a budget. */
   readonly budget: number | undefined;
   /** Bytes by part, as planned from the header. */
@@ -119,6 +121,7 @@ export class Model implements AsyncDisposable {
       contextLength: this.engine.sizes.contextLength,
       ...formsOf(this.engine.sizes),
       kvFormat: describeFormat(this.engine.sizes.cache),
+      prompts: this.engine.sizes.prompts ?? "chunks",
       budget,
       plan,
       peakBytes: this.engine.runtime.memoryBytes(),

@@ -7,6 +7,7 @@ import { evictionRule, setEviction } from "./evictor.ts";
 import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
 import { beginPrompt, endPrompt, promptRule } from "./prompt-end.ts";
+import { computeByLayers, goesByLayers } from "./prompt-layers.ts";
 import { atPromptEnd, beginThinning, rowsBefore, thin, thinningRule } from "./thinning.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
@@ -63,7 +64,15 @@ export async function perplexity(
   const nll: number[] = [];
   const argmax: number[] = [];
   const gap: number[] = [];
+  /** What an output says of the token behind row `at`. */
+  const score = (output: number, at: number): void => {
+    const [best, lead] = topTwo(engine.logits(output));
+    nll.push(engine.negativeLogLikelihood(output, ids[at + 1]!));
+    argmax.push(best);
+    gap.push(lead);
+  };
   const session = engine.openSession();
+  let freeStream = (): void => {};
   try {
     const prompt = promptRule(engine, options);
     const thinning = thinningRule(engine, rule, prompt);
@@ -73,13 +82,24 @@ export async function perplexity(
       thinning === undefined ? rule : evictionRule(engine, { ...options, keep: undefined }),
       [],
     );
-    if (thinning === undefined) beginPrompt(engine, session, 0, prompt === undefined);
+    const check = (): void => options.signal?.throwIfAborted();
+    const pass = { host: platform, check };
+    const byLayers =
+      prompt !== undefined && thinning === undefined && goesByLayers(engine, session, prompt, from, rule);
+    if (byLayers) {
+      freeStream = await engine.takeStream();
+      await computeByLayers(engine, session, ids.slice(0, from), 0, prompt, {
+        ...pass,
+        onStep: (done, total) => options.onProgress?.(Math.floor((from * done) / total), ids.length),
+        onLogits: () => score(0, from - 1),
+      });
+      freeStream();
+    } else if (thinning === undefined) beginPrompt(engine, session, 0, prompt === undefined);
     else beginThinning(engine, session, thinning);
-    const pass = { host: platform, check: (): void => options.signal?.throwIfAborted() };
     const prompted = prompt === undefined ? 0 : from;
-    for (let at = 0, end = 0; at < ids.length - 1; at = end) {
-      options.signal?.throwIfAborted();
-      if (at === prompted && prompt !== undefined) {
+    for (let at = byLayers ? from : 0, end = 0; at < ids.length - 1; at = end) {
+      check();
+      if (at === prompted && prompt !== undefined && !byLayers) {
         if (thinning === undefined) await endPrompt(engine, session, prompt, ids.slice(0, from), pass);
         else if ("share" in prompt.keep) {
           await thin(
@@ -104,16 +124,14 @@ export async function perplexity(
       let output = 0;
       for (let i = 0; i < rows.length; ++i) {
         if (at + i + 1 < from) continue;
-        const [best, lead] = topTwo(engine.logits(output));
-        nll.push(engine.negativeLogLikelihood(output, ids[at + i + 1]!));
-        argmax.push(best);
-        gap.push(lead);
+        score(output, at + i);
         output += 1;
       }
       options.onProgress?.(Math.min(at + rows.length + 1, ids.length), ids.length);
       await platform.pause();
     }
   } finally {
+    freeStream();
     engine.runtime.exports.sessionClose(session);
   }
   const meanNll = nll.reduce((sum, value) => sum + value, 0) / nll.length;

@@ -9,14 +9,24 @@
  * @module
  */
 import { type Architecture, describeModel } from "./architecture.ts";
-import { ENGINE_BYTES, type MemoryPlan, planMemory, type RunSizes, WASM_PAGE_BYTES } from "./budget.ts";
+import {
+  ENGINE_BYTES,
+  type MemoryPlan,
+  type PromptOrder,
+  planMemory,
+  type RunSizes,
+  WASM_PAGE_BYTES,
+} from "./budget.ts";
 import { type ByteSize, parseByteSize } from "./byte-size.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
+import { readKeep, wrongKeep } from "./keep.ts";
 import { type CacheOptions, cacheConfig, formNames, type KvFormName } from "./kv-cache.ts";
 import { checkHeads } from "./kv-format.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
 import { checkChoice, checkInteger } from "./options.ts";
+import { canGoByLayers, PROMPT_ORDERS } from "./prompt-layers.ts";
+import type { Keep } from "./token-turn.ts";
 import type { ActivationMode } from "./weight-form.ts";
 import { checkTypes } from "./weights.ts";
 
@@ -37,6 +47,18 @@ export interface PlanOptions extends CacheOptions {
    * while there is room. Default 1.
    */
   readonly sessions?: number;
+  /**
+   * What sessions will keep of their prompts (`SessionOptions.keep`, which they say themselves): memory can then be planned for
+   * that, see `prompts`. It counts what a KV head holds when the next prompt begins, so answers besides. Default: all stays.
+   */
+  readonly keep?: Keep;
+  /**
+   * How prompts of which a part is kept are computed: "chunks", all layers of them, so that all layers hold the whole prompt
+   * before anything goes; or "layers", one layer after the other, so that one does, and a residual stream of the whole prompt is
+   * held besides. The tokens are the same. "layers" needs `policy` and `keep`, and not a policy that reads prompts twice (kvzip).
+   * Default "auto": "layers" where a `budget` has no room for the context otherwise.
+   */
+  readonly prompts?: PromptOrder | "auto";
   /**
    * Most bytes of WebAssembly memory, as a number or as a text: "128MB" (10^6), "1.5GiB" (2^30). Weights, run state,
    * sessions and pages stay within it, and so do `sessions` with a full context. Without `keys` and `values` the best
@@ -76,10 +98,20 @@ export interface Rung {
   readonly fits: boolean;
   /** Most tokens of each session that fit, up to what the model was trained for; 0: not one. */
   readonly largestContext: number;
+  /** How prompts go. */
+  readonly prompts: PromptOrder;
+}
+
+/** WebAssembly memory by how prompts go; undefined: they cannot go so. */
+export interface Peaks {
+  readonly chunks: number;
+  readonly layers: number | undefined;
 }
 
 /** What a load makes of its options. */
 export interface PlannedLoad {
+  readonly prompts: PromptOrder;
+  readonly peaks: Peaks;
   readonly keys: KvFormName;
   readonly values: KvFormName;
   readonly contextLength: number;
@@ -95,6 +127,10 @@ export interface Plan {
   /** Forms that were asked for, else q8. */
   readonly keys: KvFormName;
   readonly values: KvFormName;
+  /** How prompts go in these forms: as asked for, else layer by layer where only that fits. */
+  readonly prompts: PromptOrder;
+  /** `memory.total` of either way. */
+  readonly peaks: Peaks;
   /** By part; `total` of it is all WebAssembly memory with `sessions` whose contexts are full. */
   readonly memory: MemoryPlan;
   /** Static data and records of the engine, at most. */
@@ -122,6 +158,8 @@ type Sizes = Required<RunSizes>;
 export interface ResolvedOptions {
   readonly activations: ActivationMode;
   readonly sizes: Sizes;
+  /** How prompts may go, the first way that fits before the next. */
+  readonly orders: readonly PromptOrder[];
   /** Undefined without a budget. */
   readonly limit: MemoryLimit | undefined;
 }
@@ -135,27 +173,33 @@ export function planHeader(header: GgufHeader, options: PlanOptions = {}): Plan 
   const model = describeModel(header, { contextLength: options.contextLength });
   checkTypes(header, model);
   const asked = readOptions(model, options);
-  const { limit, sizes } = asked;
+  const { limit, orders } = asked;
   const measured: Measured = { header, model, activations: asked.activations, available: available(limit) };
-  const rungs = LADDER.map((forms) => rung(measured, options, sizes, forms));
+  const rungs = LADDER.map((forms) => rung(measured, options, asked, forms));
+  const sizes = inOrder(measured, asked.sizes, orders);
   const { contextLength } = sizes;
   const memory = planMemory(header, model, asked.activations, sizes);
-  const resolved = limit === undefined ? sizes : chooseSizes(measured, options, sizes);
+  const resolved = limit === undefined ? asked.sizes : chooseSizes(measured, options, asked);
+  const canGo = orders.includes("layers");
   return {
     file: header.file,
     contextLength,
     trainedContext: model.config.trainedContext,
     ...formsOf(sizes),
+    prompts: sizes.prompts,
+    peaks: peaksOf(measured, sizes, canGo),
     memory,
     engine: ENGINE_BYTES,
     budget: limit?.budget,
     available: measured.available,
     fits: memory.total <= measured.available,
-    largestContext: largestContext(measured, sizes),
+    largestContext: mostTokens(measured, sizes, orders),
     ladder: rungs,
     firstFit: rungs.find(({ fits }) => fits),
     load: resolved && {
       ...formsOf(resolved),
+      prompts: resolved.prompts,
+      peaks: peaksOf(measured, resolved, canGo),
       contextLength: resolved.contextLength,
       memory: planMemory(header, model, asked.activations, resolved),
     },
@@ -170,7 +214,7 @@ export function resolveOptions(header: GgufHeader, model: Architecture, options:
   const asked = readOptions(model, options);
   if (asked.limit === undefined) return asked;
   const measured: Measured = { header, model, activations: asked.activations, available: available(asked.limit) };
-  const sizes = chooseSizes(measured, options, asked.sizes);
+  const sizes = chooseSizes(measured, options, asked);
   if (sizes === undefined) throw overBudget(measured, options, asked);
   return { ...asked, sizes };
 }
@@ -192,18 +236,38 @@ function readOptions({ config }: Architecture, options: PlanOptions): ResolvedOp
   const trained = config.trainedContext;
   const maxRows = checkInteger("chunk", options.chunk ?? 64, 1, 4096);
   const activations = checkChoice("activations", options.activations ?? "int8", ["int8", "f32"]);
+  const cache = cacheConfig(options, activations === "f32" ? "f32" : "q8");
+  const orders = promptOrders(options, cache);
   const sizes = {
     contextLength: checkInteger("contextLength", options.contextLength ?? trained, 1, trained),
     maxRows,
     maxOutputs: checkInteger("maxOutputs", options.maxOutputs ?? Math.min(8, maxRows), 1, maxRows),
     threads: checkInteger("threads", options.threads ?? 1, 1, 64),
     sessions: checkInteger("sessions", options.sessions ?? 1, 1, MOST_SESSIONS),
-    cache: cacheConfig(options, activations === "f32" ? "f32" : "q8"),
+    cache,
+    keep: options.keep && readKeep(options.keep, cache, config),
+    prompts: orders[0]!,
   };
   checkHeads(sizes.cache.wideHeads, config.nLayers, config.nKvHeads);
-  if (options.budget === undefined) return { activations, sizes, limit: undefined };
+  if (options.budget === undefined) return { activations, sizes, orders, limit: undefined };
   const budget = parseByteSize("budget", options.budget);
-  return { activations, sizes, limit: { budget, bytes: limitBytes(budget) } };
+  return { activations, sizes, orders, limit: { budget, bytes: limitBytes(budget) } };
+}
+
+/** The ways that prompts may go, the one to be preferred first. */
+function promptOrders(options: PlanOptions, { policy }: Sizes["cache"]): readonly PromptOrder[] {
+  const order = checkChoice("prompts", options.prompts ?? "auto", PROMPT_ORDERS);
+  if (options.keep !== undefined && policy === undefined) {
+    throw wrongKeep("keep needs a policy that chooses: load the model with one");
+  }
+  const canGo = policy !== undefined && options.keep !== undefined && canGoByLayers(policy);
+  if (order === "auto") return canGo ? ["chunks", "layers"] : ["chunks"];
+  if (order === "chunks" || canGo) return [order];
+  const why =
+    policy === undefined || options.keep === undefined
+      ? "what goes is decided with policy and keep: load the model with both"
+      : `policy ${policy.name} looks at all layers, or reads them twice, before anything goes: take another one, or prompts: "chunks"`;
+  throw new ThimbleError("invalid_option", `prompts cannot go layer by layer: ${why}`, { name: "prompts" });
 }
 
 /** What WebAssembly memory can have within a budget: it grows by 64 KiB. */
@@ -219,6 +283,24 @@ function totalBytes({ header, model, activations }: Measured, sizes: RunSizes): 
   return planMemory(header, model, activations, sizes).total;
 }
 
+/** With the first way of prompts in which the context fits, else the one that takes least. */
+function inOrder(measured: Measured, sizes: Sizes, orders: readonly PromptOrder[]): Sizes {
+  const ways = orders.map((prompts) => ({ ...sizes, prompts }));
+  const totals = ways.map((way) => totalBytes(measured, way));
+  const first = totals.findIndex((total) => total <= measured.available);
+  return ways[first >= 0 ? first : totals.indexOf(Math.min(...totals))]!;
+}
+
+function peaksOf(measured: Measured, sizes: Sizes, canGo: boolean): Peaks {
+  const of = (prompts: PromptOrder): number => totalBytes(measured, { ...sizes, prompts });
+  return { chunks: of("chunks"), layers: canGo ? of("layers") : undefined };
+}
+
+/** The most tokens of a session whichever way prompts go. */
+function mostTokens(measured: Measured, sizes: Sizes, orders: readonly PromptOrder[]): number {
+  return Math.max(...orders.map((prompts) => largestContext(measured, { ...sizes, prompts })));
+}
+
 /** The most tokens of a session with these sizes, the context's apart; 0: not even one. */
 function largestContext(measured: Measured, sizes: RunSizes): number {
   let fits = 0;
@@ -231,31 +313,38 @@ function largestContext(measured: Measured, sizes: RunSizes): number {
   return fits;
 }
 
-type Forms = (typeof LADDER)[number];
+type Forms = Readonly<Record<"keys" | "values", KvFormName>>;
 
 /** Whether the budget may choose the forms: none was named, and float activations want float pages. */
 function choosesForms({ keys, values, activations }: PlanOptions): boolean {
   return keys === undefined && values === undefined && activations !== "f32";
 }
 
-function withForms(options: PlanOptions, sizes: Sizes, forms: Forms): Sizes {
-  return { ...sizes, cache: cacheConfig({ ...options, ...forms }) };
+function withForms({ model }: Measured, options: PlanOptions, sizes: Sizes, forms: Forms): Sizes {
+  const cache = cacheConfig({ ...options, ...forms });
+  return { ...sizes, cache, keep: options.keep && readKeep(options.keep, cache, model.config) };
 }
 
-function rung(measured: Measured, options: PlanOptions, asked: Sizes, forms: Forms): Rung {
-  const sizes = withForms(options, asked, forms);
+function rung(measured: Measured, options: PlanOptions, { sizes: asked, orders }: ResolvedOptions, forms: Forms): Rung {
+  const sizes = inOrder(measured, withForms(measured, options, asked, forms), orders);
   const { perToken, total } = planMemory(measured.header, measured.model, measured.activations, sizes);
   const fits = total <= measured.available;
-  return { ...forms, perToken, total, fits, largestContext: largestContext(measured, sizes) };
+  const { prompts } = sizes;
+  return { ...forms, perToken, total, fits, largestContext: mostTokens(measured, sizes, orders), prompts };
 }
 
 /**
- * The sizes that a budget makes of those asked for: of the forms allowed, the first in which the context fits, else, if
- * no context was asked for, those in which the longest does. Undefined: none.
+ * The sizes that a budget makes of those asked for: of the forms allowed, and of the ways that prompts may go in each, the first
+ * in which the context fits, else, if no context was asked for, those in which the longest does. Undefined: none.
  */
-function chooseSizes(measured: Measured, options: PlanOptions, asked: Sizes): Sizes | undefined {
+function chooseSizes(
+  measured: Measured,
+  options: PlanOptions,
+  { sizes: asked, orders }: ResolvedOptions,
+): Sizes | undefined {
   const isOpen = choosesForms(options);
-  const allowed = isOpen ? CHOICES.map((forms) => withForms(options, asked, forms)) : [asked];
+  const formed = isOpen ? CHOICES.map((forms) => withForms(measured, options, asked, forms)) : [asked];
+  const allowed = formed.flatMap((sizes) => orders.map((prompts) => ({ ...sizes, prompts })));
   const first = allowed.find((sizes) => totalBytes(measured, sizes) <= measured.available);
   if (first !== undefined || options.contextLength !== undefined) return first;
   let best: Sizes | undefined;
@@ -272,7 +361,7 @@ function chooseSizes(measured: Measured, options: PlanOptions, asked: Sizes): Si
 /** Says what was needed at least, and the ways out. */
 function overBudget(measured: Measured, options: PlanOptions, asked: ResolvedOptions): ThimbleError {
   const { header, available } = measured;
-  const { sizes, limit } = asked;
+  const { sizes, limit, orders } = asked;
   const isOpen = choosesForms(options);
   const least = isOpen ? CHOICES : [formsOf(sizes)];
   const hasContext = options.contextLength !== undefined;
@@ -280,9 +369,11 @@ function overBudget(measured: Measured, options: PlanOptions, asked: ResolvedOpt
   let needed = Number.POSITIVE_INFINITY;
   let longest = 0;
   for (const forms of least) {
-    const cache = cacheConfig({ ...options, ...forms });
-    needed = Math.min(needed, totalBytes(measured, { ...sizes, cache, contextLength }));
-    longest = Math.max(longest, largestContext(measured, { ...sizes, cache }));
+    const formed = withForms(measured, options, sizes, forms);
+    for (const prompts of orders) {
+      needed = Math.min(needed, totalBytes(measured, { ...formed, contextLength, prompts }));
+    }
+    longest = Math.max(longest, mostTokens(measured, formed, orders));
   }
   const forms = isOpen
     ? "keys and values at their smallest"

@@ -4,19 +4,19 @@
  * @module
  */
 import { Observed, Policy, Size, Status } from "../assembly/memory/status.ts";
+import { shareOf } from "./cache-pages.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { boundedBudgets, headBudgets, overallBudgets, streamingSlots } from "./head-budgets.ts";
+import { type Kept, readKeep, wrongKeep } from "./keep.ts";
 import { pageSizes } from "./kv-cache.ts";
 import type { EvictedSpan } from "./ledger.ts";
-import { checkInteger } from "./options.ts";
 import { layerBudgets, type PolicySpec } from "./policy.ts";
 import { type PassHost, repeatContext } from "./repeat.ts";
-import type { Keep, Pin, SessionOptions } from "./token-turn.ts";
+import type { Pin, SessionOptions } from "./token-turn.ts";
 
 export interface PromptRule {
-  /** Share of the held slots that stays, or slots of each KV head. */
-  readonly keep: { readonly share: number } | { readonly slots: number };
+  readonly keep: Kept;
   /** First and newest tokens that stay in any case. */
   readonly sinks: number;
   readonly window: number;
@@ -27,8 +27,6 @@ export interface PromptRule {
 
 /** Budgets above 1 deal nothing: each head has its own. */
 const OWN = 2;
-
-const KEEPS: readonly string[] = ["ratio", "slots", "bytes"] satisfies (keyof Keep)[];
 
 /** What a session keeps of its prompts; undefined: all. @throws ThimbleError invalid_option */
 export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptions): PromptRule | undefined {
@@ -47,30 +45,19 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
     const message = "this model's query heads follow the norms of all keys: no part of a prompt can go; leave keep out";
     throw new ThimbleError("invalid_option", message, { name: "keep" });
   }
-  const given = Object.entries(keep ?? {}).filter(([, amount]) => amount !== undefined);
-  const [kind, value] = given[0] ?? [];
-  if (given.length !== 1 || !KEEPS.includes(kind!)) {
-    const message =
-      "keep is one of { ratio }, the share that goes, { slots } of each KV head, and { bytes } of all of them";
-    throw wrongKeep(message);
-  }
-  if (kind === "bytes" && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
+  const kept = readKeep(keep, engine.sizes.cache, engine.config);
+  if (keep.bytes !== undefined && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
     throw wrongKeep(
       "keep.bytes holds for all layers, simlayerkv decides for lazy layers only; say keep.slots or keep.ratio",
     );
   }
-  if (kind === "ratio") {
-    if (typeof value !== "number" || !(value >= 0 && value < 1)) {
-      throw wrongKeep(`keep.ratio is ${String(value)}; it is the share that goes: a number from 0 on, below 1`);
-    }
-    return { keep: { share: 1 - value }, sinks: sinks ?? 0, window: window ?? 0 };
-  }
-  const slots = kind === "bytes" ? slotsOf(engine, checkInteger("keep.bytes", value, 1, 2 ** 32)) : value;
+  if ("share" in kept) return { keep: kept, sinks: sinks ?? 0, window: window ?? 0 };
+  const { slots } = kept;
   const rule = { sinks: sinks ?? 32, window: window ?? 64 };
   const { policy } = engine.sizes.cache;
   const streaming = policy.dealing === "heads" ? streamingSlots(policy, engine.sizes.contextLength) : 0;
   const fewest = Math.max(rule.sinks + rule.window + Size.PAGE_SLOTS, streaming);
-  if (!Number.isInteger(slots) || (slots as number) < fewest) {
+  if (!Number.isInteger(slots) || slots < fewest) {
     const parts =
       streaming === fewest ? "what a streaming head keeps" : `sinks, window and a page of ${Size.PAGE_SLOTS}`;
     const what = `${parts} are ${fewest} tokens`;
@@ -80,18 +67,7 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
       slots,
     );
   }
-  return { keep: { slots: slots as number }, ...rule };
-}
-
-function wrongKeep(message: string, needed?: number, available?: number): ThimbleError {
-  const amounts = needed === undefined || available === undefined ? {} : { needed, available };
-  return new ThimbleError("invalid_option", message, { name: "keep", ...amounts });
-}
-
-/** Slots that each KV head can have in so many bytes of aged pages. */
-function slotsOf({ sizes, config }: Engine, bytes: number): number {
-  const { aged } = pageSizes(sizes.cache, config);
-  return Math.floor(bytes / (config.nLayers * config.nKvHeads * aged)) * Size.PAGE_SLOTS;
+  return { keep: kept, ...rule };
 }
 
 /** Rows at the end of a prompt that a policy looks at, and which a session must compute itself. */
@@ -122,7 +98,7 @@ export async function endPrompt(
     exports.collectQueries(session, NEVER);
     return { spans, repeatedTokens: 0 };
   }
-  if (shareOf(rule, heldPositions(engine, session)) >= 1) return { spans: [], repeatedTokens: 0 };
+  if (shareOf(rule.keep, longest(heldPositions(engine, session))) >= 1) return { spans: [], repeatedTokens: 0 };
   try {
     const { tokens, recent } = await repeatContext(engine, session, ids, policy, pass);
     return { spans: evictPrompt(engine, session, rule, policy, recent), repeatedTokens: tokens };
@@ -131,9 +107,9 @@ export async function endPrompt(
   }
 }
 
-/** Share of the slots that stays. */
-function shareOf({ keep }: PromptRule, held: readonly Uint32Array[]): number {
-  return "share" in keep ? keep.share : Math.min(1, keep.slots / Math.max(...held.map(({ length }) => length)));
+/** Slots of the head that has most. */
+function longest(held: readonly Uint32Array[]): number {
+  return Math.max(...held.map(({ length }) => length));
 }
 
 /** Says that no row counts: NOBODY of assembly/cache/observation.ts. */
@@ -175,35 +151,74 @@ export function evictPrompt(
   policy = engine.sizes.cache.policy!,
   recent = 0,
 ): EvictedSpan[] {
-  const { runtime, sizes, config } = engine;
-  const { exports } = runtime;
+  const { exports } = engine.runtime;
   const held = heldPositions(engine, session);
-  const n = Math.max(...held.map(({ length }) => length));
-  const share = shareOf(rule, held);
+  const n = longest(held);
+  const share = shareOf(rule.keep, n);
   if (share >= 1) return [];
-  const taken = [...policy.taken];
-  if (policy.name === "compactor" && taken[2] === 0) taken[2] = 1 - share;
-  if (policy.policy === Policy.KVZIP) taken.push(recent);
-  const sinks = Math.max(rule.sinks, policy.sinks);
+  const taken = policy.policy === Policy.KVZIP ? [...policy.taken, recent] : takenOf(policy, share);
   const end = exports.sessionLength(session) - Math.max(recent, rule.window);
-  const first = Math.max(sinks, policy.values.get("sinks") ?? 0);
+  const first = Math.max(rule.sinks, policy.sinks, policy.values.get("sinks") ?? 0);
   const isPinned = (at: number): boolean => rule.pins?.some((pin) => pin.first <= at && at < pin.end) ?? false;
   const stays = (at: number): boolean => at < first || at >= end || isPinned(at);
   const scored = policy.dealing === "overall" ? scoredSlots(engine, session, stays) : [];
-  const budgets = budgetsOf(engine, policy, n, share, rule, scored).map((slots) => Math.max(slots, 1));
-  engine.reservePages(exports.promptPages(session));
+  const budgets = budgetsOf(engine, policy, n, share, rule, scored);
+  evictLayers(engine, session, rule, { budgets, taken }, policy);
+  return goneSpans(engine, session, held);
+}
+
+/** What stays in each KV head, and what the policy takes. */
+export interface Ending {
+  readonly budgets: readonly number[];
+  readonly taken: readonly number[];
+}
+
+/** How a prompt ends at which the longest head holds `n` slots; undefined: all stays. Not for budgets over all layers. */
+export function endingOf(engine: Engine, rule: PromptRule, n: number): Ending | undefined {
+  const policy = engine.sizes.cache.policy!;
+  const share = shareOf(rule.keep, n);
+  if (share >= 1) return undefined;
+  return { budgets: budgetsOf(engine, policy, n, share, rule, []), taken: takenOf(policy, share) };
+}
+
+function takenOf({ name, taken }: PolicySpec, share: number): readonly number[] {
+  return name === "compactor" && taken[2] === 0 ? taken.map((value, i) => (i === 2 ? 1 - share : value)) : taken;
+}
+
+/**
+ * Evicts at the end of a prompt, in all layers or in those from `first` to `end`.
+ * @throws ThimbleError as `evictPrompt`
+ */
+export function evictLayers(
+  engine: Engine,
+  session: number,
+  rule: PromptRule,
+  { budgets, taken }: Ending,
+  policy = engine.sizes.cache.policy!,
+  first = 0,
+  end = 0,
+): void {
+  const { runtime } = engine;
+  const { exports } = runtime;
+  const sinks = Math.max(rule.sinks, policy.sinks);
+  engine.reservePages(exports.promptPages(session, first, end));
   runtime.words(exports.policyBudgetsAddress(), budgets.length).set(budgets);
   runtime.floats(exports.policyParametersAddress(), 8).set(taken);
   const safe =
     policy.dealing === "adaptive" ? (policy.values.get("safeguard") ?? 0) : policy.dealing === "overall" ? 0 : OWN;
-  const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe);
+  const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe, first, end);
   if (status === Status.BAD_ARGUMENT) {
     throw new ThimbleError("invalid_option", `policy ${policy.name} cannot serve this model's layers`, {
       name: "policy",
     });
   }
   runtime.check(status, "eviction at the end of a prompt");
-  return spansOf(held, heldPositions(engine, session), pageSizes(sizes.cache, config).aged / Size.PAGE_SLOTS);
+}
+
+/** What went of what was held, as spans of each head. */
+export function goneSpans(engine: Engine, session: number, held: readonly Uint32Array[]): EvictedSpan[] {
+  const slotBytes = pageSizes(engine.sizes.cache, engine.config).aged / Size.PAGE_SLOTS;
+  return spansOf(held, heldPositions(engine, session), slotBytes);
 }
 
 /** What all rows have given the slots of each layer's heads; what stays in any case is above all. */
@@ -228,7 +243,7 @@ function scoredSlots(
   });
 }
 
-/** Slots that each KV head keeps. */
+/** Slots that each KV head keeps, one at least. */
 function budgetsOf(
   { config, headScores }: Engine,
   policy: PolicySpec,
@@ -241,19 +256,23 @@ function budgetsOf(
     const slots = scored.reduce((sum, { length }) => sum + length, 0);
     const heads = config.nKvHeads * config.layers.filter(({ window }) => window === 0).length;
     const kept = "slots" in keep ? Math.min(slots, keep.slots * heads) : Math.floor(slots * share + 1e-9);
-    return overallBudgets(scored, config.nKvHeads, kept);
+    return overallBudgets(scored, config.nKvHeads, kept).map(atLeastOne);
   }
   if (policy.dealing !== "heads") {
     return layerBudgets(policy, config.nLayers, n, share).flatMap((slots) =>
-      Array<number>(config.nKvHeads).fill(slots),
+      Array<number>(config.nKvHeads).fill(atLeastOne(slots)),
     );
   }
   const scores = headScores!.map((score, head) => {
     return config.layers[Math.floor(head / config.nKvHeads)]!.window === 0 ? score : Number.NaN;
   });
-  return streams && "slots" in keep
-    ? boundedBudgets(policy, scores, keep.slots)
-    : headBudgets(policy, scores, n, share);
+  const budgets =
+    streams && "slots" in keep ? boundedBudgets(policy, scores, keep.slots) : headBudgets(policy, scores, n, share);
+  return budgets.map(atLeastOne);
+}
+
+function atLeastOne(slots: number): number {
+  return Math.max(slots, 1);
 }
 
 /** Runs of positions that at least one head held and does not hold any more. */

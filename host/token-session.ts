@@ -24,6 +24,7 @@ import {
   type PromptRule,
   promptRule,
 } from "./prompt-end.ts";
+import { computeByLayers, goesByLayers, type LayersPass } from "./prompt-layers.ts";
 import { createRandom } from "./random.ts";
 import { createSampler, type Sampled, type SamplerKernels } from "./sampler.ts";
 import { resolveSampling } from "./sampling-options.ts";
@@ -284,8 +285,9 @@ export class TokenSession {
     let spans = 0;
     this.#busy = true;
     this.#paused = undefined;
-    const start = this.#host.now();
+    let start = this.#host.now();
     let prefillMs = 0;
+    let freeStream = (): void => {};
     const pause = (): TokenTurn => {
       isComplete = true;
       this.#paused = { ids, completionIds, random: random.state(), seed: sampling.seed };
@@ -304,12 +306,30 @@ export class TokenSession {
         sampler.sample(this.#engine.logits(0).subarray(0, vocabulary.size), history, options.mask);
       let sampled: Sampled | undefined;
       const observed = this.#promptRule === undefined ? 0 : observedRows(this.#engine);
+      let byLayers =
+        completionIds.length === 0 && thinning === undefined && this.#goesByLayers(given.length - reused, rule);
+      if (byLayers) {
+        freeStream = await this.#engine.takeStream();
+        check();
+        start = this.#host.now();
+        byLayers = await this.#computeByLayers(given, {
+          host: this.#host,
+          check,
+          onStep: (done, total) => {
+            options.onPrefill?.(Math.floor(((given.length - reused) * done) / total), given.length - reused);
+          },
+          onLogits: maxTokens > 0 ? () => (sampled = sample()) : undefined,
+        });
+        freeStream();
+        prefillMs = this.#host.now() - start;
+      }
       const keepsAll = this.#promptRule === undefined || completionIds.length > 0;
-      const isCounted = thinning === undefined && beginPrompt(this.#engine, this.#address, reused, keepsAll);
+      const isCounted =
+        !byLayers && thinning === undefined && beginPrompt(this.#engine, this.#address, reused, keepsAll);
       if (thinning !== undefined && !isObserving(this.#engine, this.#address, thinning)) {
         beginThinning(this.#engine, this.#address, thinning);
       }
-      for (let at = reused; at < given.length; at += maxRows) {
+      for (let at = byLayers ? given.length : reused; at < given.length; at += maxRows) {
         // Rows that the policy looks at are computed in one go: what a paused turn has observed is not in its capsule.
         const isObserved = thinning === undefined && observed > 0 && at + maxRows > given.length - observed;
         const isLast = at + maxRows >= given.length;
@@ -360,6 +380,7 @@ export class TokenSession {
       return { finishReason, completionIds, overflow, reusedTokens: reused, ...timings };
     } finally {
       this.#busy = false;
+      freeStream();
       // What the turn put into the cache goes; what it cut away is computed again when it is needed.
       // What it made the session forget is there again once all is computed again.
       if (!isComplete && !this.#closed) this.#truncate(this.#ledger.added > spans ? 0 : reused);
@@ -593,6 +614,35 @@ export class TokenSession {
     const ended = await endPrompt(this.#engine, this.#address, rule, ids, pass);
     this.#forget(ended.spans, policy.name);
     this.#repeatedTokens += ended.repeatedTokens;
+  }
+
+  /** Whether the next `rows` tokens go layer by layer. */
+  #goesByLayers(rows: number, rule: EvictionRule): boolean {
+    return this.#promptRule !== undefined && goesByLayers(this.#engine, this.#address, this.#promptRule, rows, rule);
+  }
+
+  /**
+   * Computes the rest of a prompt layer by layer, in a fork that takes the session's place when it is done: until then the session
+   * is as it was. False where memory has no room for it: a short prompt behind much that is held may do with less in chunks.
+   */
+  async #computeByLayers(ids: readonly number[], pass: LayersPass): Promise<boolean> {
+    const { exports } = this.#engine.runtime;
+    let fork = 0;
+    let spans: readonly EvictedSpan[];
+    try {
+      fork = this.#engine.forkSession(this.#address);
+      spans = await computeByLayers(this.#engine, fork, ids, this.#cached.length, this.#promptRule!, pass);
+      pass.check();
+    } catch (error) {
+      if (fork !== 0) exports.sessionClose(fork);
+      if (fullOf(error) === "budget") return false;
+      throw error;
+    }
+    exports.sessionClose(this.#address);
+    this.#address = fork;
+    for (const id of ids.slice(this.#cached.length)) this.#cached.push(id);
+    this.#forget(spans, this.#engine.sizes.cache.policy!.name);
+    return true;
   }
 
   /** Memory has no more: the session makes do with the pages it has, if they are enough to evict from. */

@@ -162,7 +162,7 @@ function sharedPages(head: HeadView): u32 {
 }
 
 /** Pages of the pool that a head's next slots need; one that evicts holds no more than maxPages - 1 closed ones. */
-function pagesNeeded(e: Engine, session: Session, head: HeadView, nTokens: u32): u32 {
+export function pagesNeeded(e: Engine, session: Session, head: HeadView, nTokens: u32): u32 {
   const held = pooledPages(e, head.length, head.base);
   const length = head.length + nTokens;
   if (head.window != 0) {

@@ -204,7 +204,7 @@ export class Row {
   flags: u32;
   /** f32 [hiddenDim] in place of an embedding, or 0. */
   vector: usize;
-  /** Blocks of 32 slots between the session's first row of this call and this one. */
+  /** Blocks of 32 slots from the one that the layer's heads had open to this row's. */
   block: u32;
   /** Slot of its page 0..31. */
   slot: u32;
@@ -362,6 +362,9 @@ export class Engine {
   queryStatistics: u32;
   /** f32 [layers][nKvHeads][keyDim], or 0; before `layoutRunState` 1 where there is to be room for them. */
   filters: usize;
+  /** Residual stream of a prompt that goes layer by layer, f32 [streamRows][hiddenDim]; see model/forward-layer.ts. */
+  streamRows: u32;
+  stream: usize;
   /** Free session regions, linked through Session.nextFree. */
   freeSessions: usize;
 }

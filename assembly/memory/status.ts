@@ -145,6 +145,8 @@ export const enum Config {
   QUERY_STATISTICS = 34,
   /** 1: room for a filter of each layer and KV head; policy/q-filter.ts. */
   FILTERS = 35,
+  /** Rows of a prompt that can go layer by layer; 0: none can; model/forward-layer.ts. */
+  STREAM_ROWS = 50,
 }
 
 /** How the slots that stay at the end of a prompt are chosen: assembly/policy/. */

@@ -81,10 +81,25 @@ export function attention(e: Engine, layer: Layer, nRows: u32): void {
 }
 
 /**
+ * Blocks of 32 slots, counted from a session's open page. A layer's heads that see everything are in step, those of different
+ * layers need not be: one may have been compacted at a prompt's end.
+ */
+function placeRows(e: Engine, layer: Layer, nRows: u32): void {
+  for (let r: u32 = 0; r < nRows; ++r) {
+    const row = rowAt(e, r);
+    const head = headOf(changetype<Session>(row.session), layer.firstHead);
+    const slot = row.position + head.lead;
+    row.block = slot / Size.PAGE_SLOTS - head.length / Size.PAGE_SLOTS;
+    row.slot = slot % Size.PAGE_SLOTS;
+  }
+}
+
+/**
  * Heads that keep every page, block of slots by block of slots: all rows of a block are appended, attend side by side,
  * and full pages age before the next block. Sessions do not see each other, so that the n-th blocks of all go together.
  */
 function attendBlocks(e: Engine, layer: Layer, nRows: u32): void {
+  placeRows(e, layer, nRows);
   let last: u32 = 0;
   for (let r: u32 = 0; r < nRows; ++r) last = max<u32>(last, rowAt(e, r).block);
   for (let block: u32 = 0; block <= last; ++block) {

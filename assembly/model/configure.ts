@@ -128,6 +128,9 @@ export function setConfig(field: Config, value: f64): Status {
     case Config.FILTERS:
       e.filters = n;
       break;
+    case Config.STREAM_ROWS:
+      e.streamRows = n;
+      break;
     default:
       return Status.BAD_ARGUMENT;
   }

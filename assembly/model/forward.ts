@@ -4,15 +4,14 @@
  * is data: factors of 1, vectors that are not there, options of a layer. Nothing allocates here.
  */
 import { evictAhead } from "../cache/evict";
-import { headOf } from "../cache/heads";
 import { MAX_POSITION, sessionPagesNeeded, slotsOf } from "../cache/session";
 import { addScaled } from "../kernels/add";
 import { unpackRow } from "../kernels/pack";
 import { ropeAngles } from "../kernels/rope";
 import { scaleRow } from "../kernels/scale";
 import { softcapRow } from "../kernels/softcap";
-import { Engine, engine, Layer, layerAt, Linear, ropeAt, Session } from "../memory/records";
-import { Option, RowFlag, Size, Slot, Status } from "../memory/status";
+import { Engine, engine, Layer, layerAt, Linear, ropeAt, RopeTable, Session } from "../memory/records";
+import { Option, RowFlag, Slot, Status } from "../memory/status";
 import { attention, rowAt } from "./attention";
 import { feedForward } from "./feed-forward";
 import { linearAt, smallScratch } from "./layout";
@@ -35,15 +34,6 @@ function hasPages(e: Engine, nRows: u32): bool {
   return pages <= e.nFreePages && wide <= e.nWideFree;
 }
 
-/** Slots of the open page in use; heads are in step but for those of windows, which go row by row. */
-function openSlots(e: Engine, session: Session): u32 {
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) {
-    const head = headOf(session, i);
-    if (head.window == 0) return head.length % Size.PAGE_SLOTS;
-  }
-  return session.nextPosition % Size.PAGE_SLOTS;
-}
-
 /** Checks all rows before anything changes: ids, positions in order, room for outputs and pages. */
 function admit(e: Engine, nRows: u32): Status {
   if (nRows == 0 || nRows > e.maxRows) return Status.TOO_MANY_ROWS;
@@ -62,16 +52,13 @@ function admit(e: Engine, nRows: u32): Status {
     else if (row.position != session.nextPosition + session.pending || row.position >= session.limit)
       status = Status.BAD_POSITION;
     else if (row.flags != 0 && ++outputs > e.maxOutputs) status = Status.TOO_MANY_ROWS;
-    const slot = openSlots(e, session) + session.pending;
-    row.block = slot / Size.PAGE_SLOTS;
-    row.slot = slot % Size.PAGE_SLOTS;
     session.pending += 1;
   }
   return status == Status.OK && !hasPages(e, nRows) ? Status.NO_PAGE : status;
 }
 
-/** Inputs of the first layer and the rotation angles of every row. */
-function embed(e: Engine, nRows: u32): void {
+/** Inputs of the first layer. */
+export function embed(e: Engine, nRows: u32): void {
   const stride: usize = e.hiddenDim << 2;
   const embedding = changetype<Linear>(e.embedding);
   for (let r: u32 = 0; r < nRows; ++r) {
@@ -82,10 +69,13 @@ function embed(e: Engine, nRows: u32): void {
       unpackRow(x, embedding.data, embedding.form, row.token, e.hiddenDim);
       if (e.embeddingScale != 1) scaleRow(x, e.hiddenDim, e.embeddingScale);
     }
-    for (let i: u32 = 0; i < e.nRopes; ++i) {
-      const table = ropeAt(e, i);
-      ropeAngles(table.angles + ((<usize>r * e.ropeDim) << 2), table, row.position, e.ropeDim, smallScratch(e));
-    }
+  }
+}
+
+/** A table's rotation angles of every row. */
+export function turnRows(e: Engine, table: RopeTable, nRows: u32): void {
+  for (let r: u32 = 0; r < nRows; ++r) {
+    ropeAngles(table.angles + ((<usize>r * e.ropeDim) << 2), table, rowAt(e, r).position, e.ropeDim, smallScratch(e));
   }
 }
 
@@ -107,7 +97,7 @@ function addBranch(e: Engine, weight: usize, nRows: u32): void {
 }
 
 /** A parallel layer runs its feed-forward first: attention overwrites engine.h. */
-function runLayer(e: Engine, layer: Layer, nRows: u32): void {
+export function runLayer(e: Engine, layer: Layer, nRows: u32): void {
   const isParallel = (layer.options & Option.PARALLEL) != 0;
   normRows(e, layer.attentionNorm, nRows);
   if (isParallel) {
@@ -124,7 +114,7 @@ function runLayer(e: Engine, layer: Layer, nRows: u32): void {
 }
 
 /** Final norm of the rows that asked for something, and logits for those that asked for them; outputs in row order. */
-function finish(e: Engine, nRows: u32): void {
+export function finish(e: Engine, nRows: u32): void {
   const stride: usize = e.hiddenDim << 2;
   let n: u32 = 0;
   let wantLogits = false;
@@ -151,6 +141,7 @@ export function forward(nRows: u32): Status {
   if (status != Status.OK) return status;
   for (let r: u32 = 0; r < nRows; ++r) evictAhead(changetype<Session>(rowAt(e, r).session));
   embed(e, nRows);
+  for (let i: u32 = 0; i < e.nRopes; ++i) turnRows(e, ropeAt(e, i), nRows);
   for (let i: u32 = 0; i < e.nLayers; ++i) runLayer(e, layerAt(e, i), nRows);
   finish(e, nRows);
   for (let r: u32 = 0; r < nRows; ++r) changetype<Session>(rowAt(e, r).session).nextPosition += 1;

@@ -175,6 +175,7 @@ export function layoutRunState(stagingBytes: u32): Status {
     if (e.filters != 0) e.filters = arenaAlloc(<u64>e.nHeadViews * (e.keyDim << 2));
     if (e.sketch != 0) e.sketched = arenaAlloc(sketchBytes(e.keyDim, e.sketch));
   }
+  if (e.streamRows != 0) e.stream = arenaAlloc((<u64>e.streamRows * hidden) << 2);
   if (e.exhausted) return Status.OUT_OF_MEMORY;
   e.staging = e.rows;
   e.stagingBytes = e.top - e.staging;

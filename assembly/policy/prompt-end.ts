@@ -150,21 +150,28 @@ function keptSlots(e: Engine, kv: u32, n: u32): u32 {
   return slots;
 }
 
-/** Free pages that `promptEvict` needs. */
-export function promptPages(address: usize): u32 {
+/** The end of a range of layers; 0 stands for all. */
+// @ts-ignore: decorator
+@inline
+function endOf(e: Engine, end: u32): u32 {
+  return end == 0 ? e.nLayers : end;
+}
+
+/** Free pages that `promptEvict` needs for layers [first, end); end 0: all from there on. */
+export function promptPages(address: usize, first: u32, end: u32): u32 {
   const e = engine();
   const session = changetype<Session>(address);
   let pages: u32 = 0;
-  for (let i: u32 = 0; i < e.nHeadViews; ++i) pages += compactPages(e, headOf(session, i));
+  for (let i = first * e.nKvHeads; i < endOf(e, end) * e.nKvHeads; ++i) pages += compactPages(e, headOf(session, i));
   return pages;
 }
 
 /**
- * Evicts at the end of a prompt, down to policyBudgets. `safe`: share of a head's budget that it keeps where the layer's is
+ * Evicts at the end of a prompt, in layers [first, end) (end 0: all from there on), down to policyBudgets. `safe`: share of a head's budget that it keeps where the layer's is
  * dealt by score, above 1 where each head has its own. BAD_ARGUMENT without positions, in layers with windows or shares by
  * key norms, or where the policy needs queries that were not observed or counted; NO_PAGE without `promptPages` free pages.
  */
-export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32): Status {
+export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32, first: u32, end: u32): Status {
   const e = engine();
   const policy: Policy = scoring & ~Policy.CRITICAL;
   const isCritical = (scoring & Policy.CRITICAL) != 0;
@@ -174,8 +181,8 @@ export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u3
   if (policy == Policy.EXPECTED && countedRows(e, session) == 0) return Status.OK; // there are sinks only
   if (choosesTogether(policy) && safe <= 1) return Status.BAD_ARGUMENT; // its heads have the same scores
   if (isCritical && e.policyScratch == 0) return Status.BAD_ARGUMENT;
-  if (promptPages(address) > e.nFreePages) return Status.NO_PAGE;
-  for (let i: u32 = 0; i < e.nLayers; ++i) {
+  if (promptPages(address, first, end) > e.nFreePages) return Status.NO_PAGE;
+  for (let i = first; i < endOf(e, end); ++i) {
     const layer = layerAt(e, i);
     if (layer.window != 0) continue;
     const n = longest(session, layer);

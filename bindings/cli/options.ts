@@ -8,6 +8,7 @@ import { ThimbleError } from "../../host/errors.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
 import { KV_FORMAT_PIECES, parseKvFormat } from "../../host/kv-format.ts";
 import { POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
+import { PROMPT_ORDERS } from "../../host/prompt-layers.ts";
 import { OVERFLOWS } from "../../host/token-turn.ts";
 import {
   type GenerateOptions,
@@ -154,6 +155,21 @@ export const OUTPUT = {
   quiet: flag("No progress bars and notes on stderr, only errors", { short: "q" }),
 } as const;
 
+/** What stays of prompts, and how those of which a part stays are computed. */
+export const KEEPING = {
+  "kv-ratio": single(
+    decimal(0, 0.999),
+    "Share of the prompt's tokens that goes when the prompt ends, in every KV head",
+  ),
+  "kv-slots": single(integer(1), "Tokens that every KV head keeps when a prompt ends"),
+  "kv-bytes": single(byteSize, "The same in bytes of keys and values over all heads"),
+  prompts: single(
+    choice(...PROMPT_ORDERS),
+    "Such prompts go through all layers in chunks, or all of one through one layer after the other: one layer at a time then holds the whole prompt; the tokens are the same",
+    { default: "auto: layers where --budget has no room otherwise" },
+  ),
+} as const;
+
 /** What happens when the context is full. */
 export const FORGETTING = {
   overflow: single(
@@ -163,12 +179,7 @@ export const FORGETTING = {
       default: "stop",
     },
   ),
-  "kv-ratio": single(
-    decimal(0, 0.999),
-    "Share of the prompt's tokens that goes when the prompt ends, in every KV head",
-  ),
-  "kv-slots": single(integer(1), "Tokens that every KV head keeps when a prompt ends"),
-  "kv-bytes": single(byteSize, "The same in bytes of keys and values over all heads"),
+  ...KEEPING,
   sinks: single(integer(0, 65_536), "First tokens that are never evicted", { default: "32, with --kv-ratio 0" }),
   window: single(integer(0, 65_536), "Newest tokens that are never evicted", { default: "64, with --kv-ratio 0" }),
 } as const;
@@ -254,9 +265,10 @@ export function onlyModel(values: Values<typeof MODEL>, positionals: readonly st
   return positionals[0];
 }
 
-type LoadValues = Values<typeof LOADING & Pick<typeof OUTPUT, "quiet">>;
+type KeepValues = Partial<Values<typeof KEEPING>>;
+type LoadValues = Values<typeof LOADING & Pick<typeof OUTPUT, "quiet">> & KeepValues;
 
-export function memoryOptions(values: Values<typeof MEMORY>): PlanOptions {
+export function memoryOptions(values: Values<typeof MEMORY> & KeepValues): PlanOptions {
   const { budget, context, keys, values: valueForm, chunk, threads } = values;
   const options = {
     budget,
@@ -269,6 +281,8 @@ export function memoryOptions(values: Values<typeof MEMORY>): PlanOptions {
     kvRotation: values["kv-rotation"] === undefined ? undefined : values["kv-rotation"] === "on",
     kvFormat: values["kv-format"],
     policy: values.policy,
+    keep: keepOption(values),
+    prompts: values.prompts,
     chunk,
     threads,
   };
@@ -327,17 +341,23 @@ export function generateOptions(values: Values<typeof GENERATION>): GenerateOpti
   };
 }
 
-/** @throws UsageError where --policy and what it is to keep do not go together */
-export function sessionOptions(values: Values<typeof FORGETTING & typeof MEMORY>): SessionOptions {
-  const { overflow, sinks, window, policy } = values;
+/** What is to be kept, if anything is said. @throws UsageError where that and --policy do not go together */
+function keepOption(values: KeepValues & Pick<Values<typeof MEMORY>, "policy">): SessionOptions["keep"] {
   const wishes = Object.entries({ ratio: values["kv-ratio"], slots: values["kv-slots"], bytes: values["kv-bytes"] });
   const given = wishes.filter(([, value]) => value !== undefined);
   if (given.length > 1) throw new UsageError("--kv-ratio, --kv-slots and --kv-bytes do not go together");
-  if (given.length === 1 && policy === undefined)
+  if (given.length === 1 && values.policy === undefined)
     throw new UsageError(`--kv-${given[0]![0]} needs a --policy that chooses`);
-  if (given.length === 0 && policy !== undefined)
+  return given.length === 0 ? undefined : Object.fromEntries(given);
+}
+
+/** @throws UsageError where --policy and what it is to keep do not go together */
+export function sessionOptions(values: Values<typeof FORGETTING & typeof MEMORY>): SessionOptions {
+  const { overflow, sinks, window, policy } = values;
+  const keep = keepOption(values);
+  if (keep === undefined && policy !== undefined)
     throw new UsageError("--policy needs --kv-ratio, --kv-slots or --kv-bytes");
-  return { overflow, sinks, window, ...(given.length === 0 ? {} : { keep: Object.fromEntries(given) }) };
+  return { overflow, sinks, window, ...(keep === undefined ? {} : { keep }) };
 }
 
 /** Notes on what a user should know before reading the answer. */

@@ -123,4 +123,45 @@ test("chat and perplexity take the same options; what does not fit is refused, w
   assert.match(chat.stderr, /^thimble: over_budget: .* raise the budget to \d+\n$/);
 });
 
+test("with a policy and what stays: how prompts go, and what either way takes", async () => {
+  const args = ["plan", MODEL, "-c", "4096", "--policy", "key-diff", "--kv-slots", "96"];
+  const free = await json(...args);
+  assert.is(free.prompts, "chunks");
+  const { chunks, layers } = free.peaks;
+  assert.ok(layers < chunks);
+  const budget = String(chunks - 65_536);
+  const [text, found, whole, none] = await Promise.all([
+    thimble([...args, "--budget", budget]),
+    json(...args, "--budget", budget),
+    json(...args, "--prompts", "layers"),
+    thimble([...args.slice(0, -2), "--prompts", "layers"]),
+  ]);
+  assert.equal([found.load.prompts, found.load.memory.total, found.load.keys], ["layers", layers, "q8"]);
+  assert.equal([whole.prompts, whole.memory.total], ["layers", layers]);
+  assert.match(text.stdout, /^rows of a prompt of 4096 tokens +6\.0 MiB$/m);
+  assert.match(text.stdout, /^in chunks +[\d.]+ MiB$/m);
+  assert.match(text.stdout, /^layer by layer +[\d.]+ MiB +taken$/m);
+  assert.match(text.stdout, /^q8 +q8 .* layers$/m);
+  assert.match(text.stdout, /Prompts go layer by layer\.$/m);
+  assert.is(none.code, 1);
+  assert.match(none.stderr, /prompts cannot go layer by layer: .* policy and keep/);
+});
+
+test("run and perplexity give the same whichever way prompts go", async () => {
+  const ids = `--prompt-ids=${Array.from({ length: 200 }, (_, i) => 100 + ((i * 37) % 900)).join(",")}`;
+  const keeping = ["--policy", "snapkv:window=16", "--kv-ratio", "0.5", "-c", "512"];
+  const [run, other] = await Promise.all(
+    ["chunks", "layers"].map((way) =>
+      json("run", ids, "--temp", "0", "-n", "6", ...keeping, "--prompts", way, "--quiet"),
+    ),
+  );
+  assert.equal(run.completionIds, other.completionIds);
+  const [nll, same] = await Promise.all(
+    ["chunks", "layers"].map((way) =>
+      json("perplexity", ids, "--from", "150", ...keeping, "--prompts", way, "--quiet"),
+    ),
+  );
+  assert.equal(nll.nll, same.nll);
+});
+
 test.run();

@@ -254,8 +254,9 @@ test("a load does what the plan says: forms, then context, visible in the stats"
     for (const budget of [...ladder.map(({ total }) => total), least, least + WASM_PAGE]) {
       const { load: loads } = await planOf(path, { budget });
       await using model = await load(path, { budget });
-      const { keys, values, contextLength, plan: memory, budget: kept } = model.stats;
-      assert.equal({ keys, values, contextLength, memory }, loads);
+      const { keys, values, contextLength, prompts, plan: memory, budget: kept } = model.stats;
+      const peaks = { chunks: memory.total, layers: undefined };
+      assert.equal({ keys, values, prompts, peaks, contextLength, memory }, loads);
       assert.is(kept, budget);
       assert.ok(memory.total <= budget);
       if (contextLength < trainedContext) {

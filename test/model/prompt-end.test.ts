@@ -543,6 +543,36 @@ test("SimLayerKV: a layer lets go exactly where its queries look at little else;
   }
 });
 
+test("layers of which one lets go and one does not stay apart: what follows is computed in each one's own slots", async () => {
+  const slots = 60;
+  const rule: PromptRule = { keep: { slots }, sinks: 0, window: 0 };
+  const [first, second] = scoredLayers().map((layer) =>
+    laziness64(
+      layer.map(({ queries }) => queries.map((rows) => rows.slice(-1))),
+      layer.map(({ keys }) => keys),
+      3,
+      slots - 2,
+    ),
+  );
+  const model = await open(`simlayerkv:sinks=3,threshold=${(first! + second!) / 2}`);
+  const session = prompted(model, rule);
+  const kept = heldPositions(model.engine, session);
+  assert.equal(kept.map(({ length }) => length).sort(), [PROMPT, PROMPT, slots, slots]);
+  const visible = (t: number, layer: number, kv: number): number[] =>
+    t < PROMPT
+      ? Array.from({ length: t + 1 }, (_, j) => j)
+      : [...kept[layer * SHAPE.nKvHeads + kv]!, ...Array.from({ length: t + 1 - PROMPT }, (_, j) => PROMPT + j)];
+  const expected = decode(SHAPE, WEIGHTS, IDS, { visible, byPlace: false }).logits;
+  for (const t of [PROMPT, 151, 160, 169]) {
+    const error = distance(
+      feed(model, session, model.engine.runtime.exports.sessionLength(session), t + 1),
+      expected[t]!,
+    );
+    assert.ok(error <= 2e-4, `token ${t}: ${error} standard deviations`);
+  }
+  await model.close();
+});
+
 test("adaptive budgets: the highest scores of all heads of a layer; each head at least its safeguard's share", async () => {
   const layers = scoredLayers();
   const keptOf = async (safeguard: number): Promise<Uint32Array[]> => {

@@ -4,7 +4,7 @@
  */
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { cachePages } from "../../host/budget.ts";
+import { cachePages } from "../../host/cache-pages.ts";
 import type { Model } from "../../host/model.ts";
 import { TokenSession } from "../../host/token-session.ts";
 import { allLogits, load, platform, randomIds, sameBits } from "./load.ts";
