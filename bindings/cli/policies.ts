@@ -10,7 +10,7 @@ export interface PolicyNote {
   readonly keeps: string;
   /** The paper's name for it, and its number at arxiv.org. */
   readonly paper: readonly [name: string, id: string];
-  /** When it runs, where that is not a prompt's end alone. */
+  /** When it runs, where that is not both. */
   readonly when?: string;
   /** What it computes, reads or needs besides. */
   readonly cost: string;
@@ -29,7 +29,6 @@ export const POLICY_NOTES: Readonly<Record<PolicyName, PolicyNote>> = {
   streaming: {
     keeps: "the first and the newest tokens",
     paper: ["StreamingLLM", "2309.17453"],
-    when: "a prompt's end; a full context",
     cost: "nothing",
   },
   "duo-attention": {
@@ -88,6 +87,7 @@ export const POLICY_NOTES: Readonly<Record<PolicyName, PolicyNote>> = {
   simlayerkv: {
     keeps: "everything, but in layers that look at the first and the newest only",
     paper: ["SimLayerKV", "2410.13846"],
+    when: "a prompt's end",
     cost: LAST_ROW,
   },
   finch: {
@@ -140,4 +140,4 @@ export const POLICY_NOTES: Readonly<Record<PolicyName, PolicyNote>> = {
 };
 
 /** Where nothing else is said. */
-export const USUAL_TIME = "a prompt's end";
+export const USUAL_TIME = "a prompt's end; a full session";
