@@ -78,7 +78,7 @@ export interface EngineExports {
   promptPages(session: number, firstLayer?: number, endLayer?: number): number;
   /**
    * Evicts down to the budgets by `scoring`, a policy and perhaps CRITICAL; `safe` above 1: each head its own. In layers from
-   * `firstLayer` on, up to `endLayer` where that is not 0.
+   * `firstLayer` on, up to `endLayer` where that is not 0. No head keeps more than `most` slots, where that is not 0.
    */
   promptEvict(
     session: number,
@@ -88,6 +88,7 @@ export interface EngineExports {
     safe: number,
     firstLayer?: number,
     endLayer?: number,
+    most?: number,
   ): Status;
   /** For calibrations: see policy/calibrate.ts. */
   queriesAddress(session: number, layer: number, row: number): number;

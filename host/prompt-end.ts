@@ -21,8 +21,8 @@ export interface PromptRule {
   readonly sinks: number;
   readonly window: number;
   readonly pins?: readonly Pin[];
-  /** What stays is to be thinned again and again (thinning.ts), so that no head may keep everything. */
-  readonly streams?: boolean;
+  /** Slots that no head may exceed, where what stays is thinned again and again (thinning.ts). */
+  readonly most?: number;
 }
 
 /** Budgets above 1 deal nothing: each head has its own. */
@@ -206,7 +206,7 @@ export function evictLayers(
   runtime.floats(exports.policyParametersAddress(), 8).set(taken);
   const safe =
     policy.dealing === "adaptive" ? (policy.values.get("safeguard") ?? 0) : policy.dealing === "overall" ? 0 : OWN;
-  const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe, first, end);
+  const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe, first, end, rule.most ?? 0);
   if (status === Status.BAD_ARGUMENT) {
     throw new ThimbleError("invalid_option", `policy ${policy.name} cannot serve this model's layers`, {
       name: "policy",
@@ -249,7 +249,7 @@ function budgetsOf(
   policy: PolicySpec,
   n: number,
   share: number,
-  { keep, streams }: PromptRule,
+  { keep, most }: PromptRule,
   scored: readonly Float32Array[],
 ): number[] {
   if (policy.dealing === "overall") {
@@ -267,7 +267,9 @@ function budgetsOf(
     return config.layers[Math.floor(head / config.nKvHeads)]!.window === 0 ? score : Number.NaN;
   });
   const budgets =
-    streams && "slots" in keep ? boundedBudgets(policy, scores, keep.slots) : headBudgets(policy, scores, n, share);
+    most !== undefined && "slots" in keep
+      ? boundedBudgets(policy, scores, keep.slots)
+      : headBudgets(policy, scores, n, share);
   return budgets.map(atLeastOne);
 }
 

@@ -56,7 +56,7 @@ export function thinningRule(
       name: "headScores",
     });
   }
-  const most = Math.min(engine.sizes.contextLength, rule.maxPages * PAGE) - spareSlots(policy);
+  const most = Math.min(mostSlots(engine, policy), rule.maxPages * PAGE - spareSlots(policy));
   const wanted = keep !== undefined && "slots" in keep.keep ? keep.keep.slots : most;
   return ruleOf(policy, Math.min(wanted, most), rule);
 }
@@ -64,6 +64,20 @@ export function thinningRule(
 /** Slots of the context that a session leaves free. */
 function spareSlots({ observed }: PolicySpec): number {
   return PAGE + (observed === Observed.LARGEST ? REPEATED : 0);
+}
+
+/** Slots that a head can have, where heads have different numbers of them. */
+function mostSlots({ sizes }: Engine, policy: PolicySpec): number {
+  return sizes.contextLength - spareSlots(policy);
+}
+
+/** Slots that a head has at most when a session has been thinned. */
+function mostLeft(engine: Engine, policy: PolicySpec): number {
+  const most = mostSlots(engine, policy);
+  return Math.max(
+    PAGE,
+    Math.min(Math.floor((most * (PARTS - 1)) / PARTS / PAGE) * PAGE, Math.floor(most / PAGE) * PAGE - 2 * PAGE),
+  );
 }
 
 /** Pages of a head in an `EvictionRule` that gives this rule again. */
@@ -139,12 +153,11 @@ function heldSlots({ config, runtime }: Engine, session: number): HeldSlots {
 }
 
 /** Rows that a session can take before it has to be thinned; 0: none. They end with a page. */
-export function rowsBefore(engine: Engine, session: number, { slots }: ThinningRule): number {
+export function rowsBefore(engine: Engine, session: number, { slots, policy }: ThinningRule): number {
   const { heads, total, longest } = heldSlots(engine, session);
   if (heads === 0) return Number.POSITIVE_INFINITY;
   const open = longest % PAGE;
-  const most = engine.sizes.contextLength - PAGE; // the last page is the fork's that reads again, or nobody's
-  const room = Math.min((slots * heads - total) / heads, most - longest);
+  const room = Math.min((slots * heads - total) / heads, mostSlots(engine, policy) - longest);
   const untilClosed = open > 0 ? Math.min(PAGE - open, engine.sizes.contextLength - longest) : 0;
   return Math.max(0, untilClosed, Math.floor((room + open) / PAGE) * PAGE - open);
 }
@@ -186,7 +199,7 @@ export async function thin(
   const spans = evictPrompt(
     engine,
     session,
-    { keep: { slots: target }, sinks, window, pins, streams: true },
+    { keep: { slots: target }, sinks, window, pins, most: mostLeft(engine, policy) },
     policy,
     recent,
   );

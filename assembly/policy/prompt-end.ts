@@ -125,6 +125,15 @@ function safeguard(e: Engine, layer: Layer, n: u32, safe: u32): void {
   }
 }
 
+/** Puts all but each head's `most` highest scores below all; what is protected stays. */
+function bound(e: Engine, layer: Layer, n: u32, most: u32): void {
+  for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
+    keepHighest(e, kv, kv + 1, n, max<u32>(most, protectedSlots(e, kv, n)));
+    const keep = e.keepMap + <usize>kv * e.policySlots;
+    for (let j: u32 = 0; j < n; ++j) if (load<u8>(keep + j) == 0) store<f32>(scoresOf(e, kv) + (j << 2), -Infinity);
+  }
+}
+
 /** The scores of a layer's heads as policies and protection have them. */
 function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, sinks: u32, window: u32): void {
   const rows = observedCount(e, session);
@@ -171,7 +180,7 @@ export function promptPages(address: usize, first: u32, end: u32): u32 {
  * dealt by score, above 1 where each head has its own. BAD_ARGUMENT without positions, in layers with windows or shares by
  * key norms, or where the policy needs queries that were not observed or counted; NO_PAGE without `promptPages` free pages.
  */
-export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32, first: u32, end: u32): Status {
+export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u32, safe: f32, first: u32, end: u32, most: u32): Status {
   const e = engine();
   const policy: Policy = scoring & ~Policy.CRITICAL;
   const isCritical = (scoring & Policy.CRITICAL) != 0;
@@ -191,17 +200,18 @@ export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u3
       if (!isLazy(e, session, layer, rows, <u32>parameter(e, 1), sinks, budgetOf(e, layer, 0), parameter(e, 0))) continue;
     }
     scoreLayer(e, session, layer, policy, sinks, window);
+    if (most != 0) bound(e, layer, n, most);
     if (safe <= 1) {
       let k: u32 = 0;
       for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) k += budgetOf(e, layer, kv);
       let least: u32 = 0;
       for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) least += protectedSlots(e, kv, n);
       safeguard(e, layer, n, <u32>(<f32>budgetOf(e, layer, 0) * safe));
-      keepHighest(e, 0, layer.nKvHeads, n, max<u32>(least, k));
+      keepHighest(e, 0, layer.nKvHeads, n, max<u32>(least, most != 0 ? min<u32>(k, layer.nKvHeads * most) : k));
     } else {
       for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
         const k = policy == Policy.CHUNKKV ? 0 : budgetOf(e, layer, kv); // its chunks are chosen already
-        keepHighest(e, kv, kv + 1, n, max<u32>(protectedSlots(e, kv, n), k));
+        keepHighest(e, kv, kv + 1, n, max<u32>(protectedSlots(e, kv, n), most != 0 ? min<u32>(k, most) : k));
       }
     }
     for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {

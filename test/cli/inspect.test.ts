@@ -67,7 +67,7 @@ const COMMON = ["help", "json", "model"];
 const KV = ["kv-format", "kv-group", "kv-rotation", "kv-sinks", "kv-window"];
 const MEMORY = ["budget", "chunk", "context", "keys", ...KV, "policy", "threads", "values"];
 const LOADING = ["activations", "filters", "head-scores", "quiet", "variant", ...MEMORY];
-const FORGETTING = ["kv-bytes", "kv-ratio", "kv-slots", "overflow", "sinks", "window"];
+const FORGETTING = ["kv-bytes", "kv-ratio", "kv-slots", "overflow", "prompts", "sinks", "window"];
 const OPTIONS: Record<string, string[]> = {
   run: [
     ...[
@@ -87,7 +87,7 @@ const OPTIONS: Record<string, string[]> = {
   inspect: ["tensors", ...COMMON],
   pack: ["output", "prompt-ids", "raw", "system", ...LOADING, ...COMMON],
   calibrate: ["activations", "output", "quiet", "threads", "tokens", "variant", ...COMMON],
-  plan: ["activations", "sessions", ...MEMORY, ...COMMON],
+  plan: ["activations", "kv-bytes", "kv-ratio", "kv-slots", "prompts", "sessions", ...MEMORY, ...COMMON],
   "calibrate-heads": ["activations", "kind", "output", "quiet", "text", "threads", "tokens", "variant", ...COMMON],
   perplexity: ["from", "prompt-ids", ...FORGETTING, ...LOADING, ...COMMON],
 };

@@ -114,6 +114,7 @@ test("keep: what it may be; and budgets below first and newest tokens and the op
   await using model = await open({ policy: "key-diff" });
   const one = /^keep is one of \{ ratio \}, the share that goes, \{ slots \} .* and \{ bytes \}/;
   const share = /it is the share that goes: a number from 0 on, below 1$/;
+  const whole = /^keep leaves .* tokens a KV head; it must be an integer from 1 on$/;
   const room = (n: number) =>
     new RegExp(`sinks, window and a page of 32 are ${n} tokens: keep more, or protect fewer$`);
   await refusedSessions(model, [
@@ -121,9 +122,10 @@ test("keep: what it may be; and budgets below first and newest tokens and the op
       (keep) => [{ keep }, "keep", one] as const,
     ),
     ...[1, -0.1, Number.NaN, "0.5"].map((ratio) => [{ keep: { ratio } }, "keep", share] as const),
-    ...[127, 100, 0, -1, 150.5, Number.NaN, "160"].map((slots) => [{ keep: { slots } }, "keep", room(128)] as const),
+    ...[127, 100].map((slots) => [{ keep: { slots } }, "keep", room(128)] as const),
+    ...[0, -1, 150.5, Number.NaN, "160"].map((slots) => [{ keep: { slots } }, "keep", whole] as const),
     [{ keep: { slots: 160 }, sinks: 64, window: 65 }, "keep", room(161)],
-    [{ keep: { bytes: 1000 } }, "keep", room(128)],
+    [{ keep: { bytes: 1000 } }, "keep", whole],
     ...[0, 0.5, -1, Number.NaN, "1MB", 2 ** 33].map(
       (bytes) => [{ keep: { bytes } }, "keep.bytes", /must be an integer from 1 to 4294967296$/] as const,
     ),

@@ -85,7 +85,7 @@ test("what stays is what the policy keeps of a prompt of that length, again and 
     exports.observeRows(byHand, 0);
     for (let at = 0; at < IDS.length - 1; ) {
       const length = exports.sessionSlots(byHand);
-      if (length === 192) evictPrompt(engine, byHand, { keep: { slots: 128 }, sinks: 32, window: 64, streams: true });
+      if (length === 192) evictPrompt(engine, byHand, { keep: { slots: 128 }, sinks: 32, window: 64, most: 448 });
       const rows = IDS.slice(at, Math.min(IDS.length - 1, at + 32));
       model.forward(rows.map((input, i) => ({ session: byHand, input, position: at + i })));
       at += rows.length;
