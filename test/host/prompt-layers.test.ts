@@ -262,10 +262,14 @@ test("between the chunks of a layer others have their turn; a time quota is look
   assert.equal(session.kept(), whole.kept());
 });
 
-test("prompts that begin at once wait for each other and give what they give alone", async () => {
+test("prompts that begin at once wait for each other, others compute meanwhile, and all give what they give alone", async () => {
   for (const policy of ["snapkv:window=16", "observed-attention"]) {
     await using model = await open({ policy, chunk: 32, maxOutputs: 1 });
     const prompts = [PROMPT, PROMPT.slice(100), randomIds(90, 4000, 6)];
+    // More than the context: it goes in chunks, and its last rows are observed between the layers of others.
+    const long = { ids: randomIds(600, 4000, 7) };
+    const forgetting = { keep: { ratio: 0.5 }, overflow: "evict" } as const;
+    const [endless, other] = [model.session(forgetting), model.session(forgetting)];
     const alone: unknown[] = [];
     const short = { ...greedy, maxTokens: 3 };
     for (const ids of prompts) {
@@ -273,8 +277,17 @@ test("prompts that begin at once wait for each other and give what they give alo
       const { completionIds } = await session.complete({ ids }, short);
       alone.push(completionIds, session.kept());
     }
+    const talk = { ids: [5, 6, 7] };
+    const said = await model.session().complete(talk, greedy);
+    await endless.complete(long, short);
     const sessions = prompts.map(() => model.session({ keep: { ratio: 0.5 } }));
-    const results = await Promise.all(sessions.map((session, i) => session.complete({ ids: prompts[i]! }, short)));
+    const [, again, ...results] = await Promise.all([
+      other.complete(long, short),
+      model.session().complete(talk, greedy),
+      ...sessions.map((session, i) => session.complete({ ids: prompts[i]! }, short)),
+    ]);
+    assert.equal(again.completionIds, said.completionIds);
+    assert.equal(stateOf(other), stateOf(endless));
     assert.equal(
       results.flatMap(({ completionIds }, i) => [completionIds, sessions[i]!.kept()]),
       alone,
