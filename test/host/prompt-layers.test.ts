@@ -135,34 +135,32 @@ test("a budget that has no room for the prompt in all layers: auto takes layers,
   }
 });
 
-test("a prompt that memory has no room for is refused, and its session as it was; behind much that is held it may go in chunks", async () => {
-  const options = {
-    contextLength: 512,
-    policy: "key-diff",
-    keep: { slots: 96 },
-    keys: "f32",
-    values: "f32",
-    sessions: 2,
-  } as const;
+test("a prompt that memory has no room for is refused, its session as it was; a short one behind much may still go in chunks", async () => {
+  const forms = { keys: "f32", values: "f32" } as const;
+  const options = { contextLength: 512, policy: "key-diff", keep: { slots: 192 }, sessions: 2, ...forms } as const;
   const { peaks } = await planFrom(await openFile(DEFAULT_MODEL), options);
-  await using model = await load(DEFAULT_MODEL, { ...options, budget: peaks.layers! });
-  const [keeps, all] = [model.session({ keep: { slots: 64 }, sinks: 8, window: 16 }), model.session()];
-  await keeps.complete({ ids: PROMPT.slice(0, 140) }, greedy);
-  const before = stateOf(keeps);
-  const fill = () => refusal(() => all.complete({ ids: PROMPT.slice(0, 40) }, { ...greedy, maxTokens: 0 }));
+  await using model = await load(DEFAULT_MODEL, { ...options, prompts: "layers", budget: peaks.layers! });
+  const keeps = model.session({ keep: { slots: 192 }, sinks: 8, window: 16 });
+  const take = async (ids: readonly number[]): Promise<number> => {
+    let steps = 0;
+    await keeps.complete({ ids }, { ...greedy, maxTokens: 0, onPrefill: () => void (steps += 1) });
+    return steps;
+  };
+  assert.is(await take(PROMPT), 4 * model.config.nLayers);
+  const [all, third] = [model.session(), model.session()];
+  await third.complete({ ids: PROMPT.slice(0, 96) }, { ...greedy, maxTokens: 0 });
+  const fill = () => refusal(() => all.complete({ ids: PROMPT.slice(0, 64) }, { ...greedy, maxTokens: 0 }));
   let filled = await fill();
   while (filled[0] === "none") filled = await fill();
   assert.equal(filled, ["over_budget", "budget"], "it has taken what there was");
-  const refused = await refusal(() => keeps.complete({ ids: PROMPT }, greedy));
-  assert.equal(refused, ["over_budget", "budget"]);
+  const before = stateOf(keeps);
+  assert.equal(await refusal(() => take(PROMPT)), ["over_budget", "budget"]);
   assert.equal(stateOf(keeps), before);
+  third.close();
+  assert.is(await take([1, 2, 3]), 1, "in chunks");
+  assert.ok(keeps.kept().every((heads) => heads.every(({ length }) => length === 192)));
   all.close();
-  await keeps.complete({ ids: PROMPT.slice(0, 150) }, greedy);
-  // Longer answers than were planned for, then prompts that layers have no room for beside them.
-  for (let turn = 0; turn < 3; ++turn) {
-    await keeps.complete({ ids: PROMPT.slice(0, 20) }, { ...greedy, maxTokens: 70 });
-    assert.ok(keeps.kept().every((heads) => heads.every(({ length }) => length <= 64 + 69)));
-  }
+  assert.is(await take([1, 2, 3]), model.config.nLayers, "by layers again");
   assert.ok(model.stats.peakBytes <= peaks.layers!);
 });
 
