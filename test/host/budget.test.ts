@@ -9,9 +9,11 @@ import { Observed } from "../../assembly/memory/status.ts";
 import { describeModel } from "../../host/architecture.ts";
 import { ENGINE_BYTES, planMemory, type RunSizes, regionBytes } from "../../host/budget.ts";
 import { cachePages } from "../../host/cache-pages.ts";
+import { readKeep } from "../../host/keep.ts";
 import { agesTwice, type CacheOptions, cacheConfig, KV_FORMS } from "../../host/kv-cache.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
-import { DEFAULT_MODEL, load, platform } from "../model/load.ts";
+import { computeByLayers, goesByLayers } from "../../host/prompt-layers.ts";
+import { DEFAULT_MODEL, load, platform, randomIds } from "../model/load.ts";
 
 const FOLDER = "test/golden/architectures";
 const MODELS = [DEFAULT_MODEL, `${FOLDER}/llama.f32.gguf`, `${FOLDER}/llama.q8_0.gguf`];
@@ -168,6 +170,52 @@ for (const path of [DEFAULT_MODEL, `${FOLDER}/mistral-swa.f32.gguf`, `${FOLDER}/
 test("with a policy: positions in pages, regions for scores and queries", async () => {
   for (const path of [DEFAULT_MODEL, `${FOLDER}/gemma3.f32.gguf`]) {
     for (const cache of CHOOSING) await check(path, "int8", FAMILY_SIZES[0]!, cache);
+  }
+});
+
+test("prompts layer by layer: the rows of one, and at the worst what stays twice and a layer of a full context", async () => {
+  const stop = { overflow: "stop", maxPages: 8 } as const;
+  const done = { host: platform, check: () => {} };
+  for (const [path, policy, forms, keep] of [
+    [DEFAULT_MODEL, "key-diff", { keys: "q8", values: "q8" }, { slots: 64 }],
+    [DEFAULT_MODEL, "adakv:window=16", { keys: "f32", values: "f32" }, { ratio: 0.7 }],
+    [DEFAULT_MODEL, "pyramidkv:window=8,beta=4", { keys: "q4", values: "q3", kvWindow: 32 }, { ratio: 0.5 }],
+    [`${FOLDER}/gemma3.f32.gguf`, "key-norm", { keys: "f32", values: "q8" }, { slots: 40 }],
+  ] as const) {
+    const contextLength = 256;
+    const options = { contextLength, chunk: 32, maxOutputs: 1, ...forms, policy, keep, prompts: "layers" } as const;
+    const model = await load(path, options);
+    const { engine, config } = model;
+    const { exports } = engine.runtime;
+    const cache = cacheConfig(options);
+    const kept = readKeep(keep, cache, config);
+    const sizes = { contextLength, maxRows: 32, maxOutputs: 1, cache, keep: kept, prompts: "layers" } as const;
+    const plan = planMemory(model.header, describeModel(model.header, { contextLength }), "int8", sizes);
+    assert.equal(plan, model.stats.plan);
+    assert.is(plan.stream, contextLength * config.hiddenDim * 4);
+    const base = exports.arenaBytes() - plan.weights - plan.runState;
+    assert.ok(base > 1024 && base <= ENGINE_BYTES, `engine record and static data take ${base} bytes`);
+    let session = engine.openSession();
+    const ids = randomIds(2 * contextLength, config.vocabSize, 4);
+    for (let turn = 0, from = 0; turn < 3; ++turn) {
+      const rows = contextLength - exports.sessionSlots(session);
+      const rule = { keep: kept, sinks: 0, window: 0 };
+      assert.ok(goesByLayers(engine, session, rule, rows, stop));
+      const fork = engine.forkSession(session);
+      await computeByLayers(engine, fork, ids.slice(0, from + rows), from, rule, done);
+      exports.sessionClose(session);
+      session = fork;
+      from += rows;
+      assert.ok(exports.sessionPages(session) * plan.page <= plan.held, `${exports.sessionPages(session)} pages stay`);
+    }
+    const { byteLength } = exports.memory.buffer;
+    assert.ok(byteLength <= plan.total, `${byteLength} bytes of memory, ${plan.total} planned`);
+    const slack = plan.held / config.nLayers + config.nLayers * 4 * 128 + config.nLayers * config.nKvHeads * plan.page;
+    assert.ok(
+      plan.total - exports.arenaBytes() <= 65_536 + 4096 + slack,
+      `${plan.total - exports.arenaBytes()} bytes more`,
+    );
+    await model.close();
   }
 });
 

@@ -16,10 +16,12 @@ import { DEFAULT_MODEL, load, randomIds } from "../model/load.ts";
 const test = suite("prompts layer by layer");
 
 const greedy = { temperature: 0, ignoreEos: true, maxTokens: 6 } as const;
-const PROMPT = randomIds(300, 4000, 5);
-const BASE = { contextLength: 512, policy: "snapkv:window=16", keep: { ratio: 0.5 } } as const;
+/** Layers with sliding windows and without. */
+const SMALL = "test/golden/architectures/gemma3.f32.gguf";
+const PROMPT = randomIds(240, 280, 5);
+const BASE = { contextLength: 256, policy: "snapkv:window=16", keep: { ratio: 0.5 } } as const;
 
-const open = (options: LoadOptions = {}) => load(DEFAULT_MODEL, { ...BASE, prompts: "layers", ...options });
+const open = (options: LoadOptions = {}) => load(SMALL, { ...BASE, prompts: "layers", ...options });
 
 async function refusal(run: () => unknown): Promise<readonly [code: string, subject: string | undefined]> {
   try {
@@ -52,11 +54,11 @@ async function converse(model: Model) {
     const { completionIds, usage } = await of.complete({ ids }, greedy);
     results.push(completionIds, usage, stateOf(of));
   };
-  await take(session, PROMPT.slice(0, 170));
-  await take(session, PROMPT.slice(170, 260));
+  await take(session, PROMPT.slice(0, 130));
+  await take(session, PROMPT.slice(130, 190));
   const fork = session.fork();
   session.close();
-  await take(fork, PROMPT.slice(260, 263));
+  await take(fork, PROMPT.slice(190, 193));
   fork.close();
   const { exports } = model.engine.runtime;
   assert.is(exports.poolFreePages(), exports.poolPages(), "no page is lost");
@@ -88,8 +90,8 @@ test("where nothing would go, and where a context that is full forgets before, p
     const results: unknown[] = [turn.completionIds, stateOf(all)];
     for (const [at, end] of [
       [0, 150],
-      [150, 290],
-      [290, 300],
+      [150, 230],
+      [230, 240],
     ] as const) {
       const { completionIds } = await endless.complete({ ids: PROMPT.slice(at, end) }, { ...greedy, maxTokens: 30 });
       results.push(completionIds, stateOf(endless));
@@ -105,8 +107,8 @@ test("a budget that has no room for the prompt in all layers: auto takes layers,
     ["adakv:window=16", "f32", 2],
   ] as const) {
     const options = {
-      ...{ contextLength: 768, policy, keys: form, values: form, chunk: 16, maxOutputs: 1, sessions },
-      keep: { slots: 128 },
+      ...{ contextLength: 512, policy, keys: form, values: form, chunk: 16, maxOutputs: 1, sessions },
+      keep: { slots: 64 },
     } as const;
     const { peaks, memory, prompts } = await planFrom(await openFile(DEFAULT_MODEL), options);
     assert.is(prompts, "chunks", "without a budget nothing has to be saved");
@@ -120,11 +122,11 @@ test("a budget that has no room for the prompt in all layers: auto takes layers,
     await using model = await load(DEFAULT_MODEL, { ...options, budget });
     assert.is(model.stats.prompts, "layers");
     assert.is(model.stats.plan.total, budget);
-    const talks = Array.from({ length: sessions }, () => model.session({ keep: { slots: 96 }, sinks: 8, window: 16 }));
-    for (const length of [700, 560, 300]) {
+    const talks = Array.from({ length: sessions }, () => model.session({ keep: { slots: 40 }, sinks: 2, window: 6 }));
+    for (const length of [480, 400, 150]) {
       const ids = randomIds(length, 4000, length);
-      const turns = talks.map((session) => session.complete({ ids }, { ...greedy, maxTokens: 20 }));
-      for (const { completionIds } of await Promise.all(turns)) assert.is(completionIds.length, 20);
+      const turns = talks.map((session) => session.complete({ ids }, { ...greedy, maxTokens: 9 }));
+      for (const { completionIds } of await Promise.all(turns)) assert.is(completionIds.length, 9);
       assert.ok(model.stats.peakBytes <= budget, `${model.stats.peakBytes} of ${budget} bytes`);
     }
     const { exports } = model.engine.runtime;
@@ -133,32 +135,32 @@ test("a budget that has no room for the prompt in all layers: auto takes layers,
   }
 });
 
-test("a prompt that memory has no room for is refused, and its session as it was; behind much that is held it may go in chunks", async () => {
-  const options = {
-    contextLength: 512,
-    policy: "key-diff",
-    keep: { slots: 160 },
-    keys: "q8",
-    values: "q8",
-    sessions: 2,
-  } as const;
+test("a prompt that memory has no room for is refused, its session as it was; a short one behind much may still go in chunks", async () => {
+  const forms = { keys: "f32", values: "f32" } as const;
+  const options = { contextLength: 512, policy: "key-diff", keep: { slots: 192 }, sessions: 2, ...forms } as const;
   const { peaks } = await planFrom(await openFile(DEFAULT_MODEL), options);
-  await using model = await open({ ...options, budget: peaks.layers! });
-  const [keeps, all] = [model.session({ keep: { slots: 128 } }), model.session()];
-  await keeps.complete({ ids: PROMPT.slice(0, 200) }, greedy);
+  await using model = await load(DEFAULT_MODEL, { ...options, prompts: "layers", budget: peaks.layers! });
+  const keeps = model.session({ keep: { slots: 192 }, sinks: 8, window: 16 });
+  const take = async (ids: readonly number[]): Promise<number> => {
+    let steps = 0;
+    await keeps.complete({ ids }, { ...greedy, maxTokens: 0, onPrefill: () => void (steps += 1) });
+    return steps;
+  };
+  assert.is(await take(PROMPT), 4 * model.config.nLayers);
+  const [all, third] = [model.session(), model.session()];
+  await third.complete({ ids: PROMPT.slice(0, 96) }, { ...greedy, maxTokens: 0 });
+  const fill = () => refusal(() => all.complete({ ids: PROMPT.slice(0, 64) }, { ...greedy, maxTokens: 0 }));
+  let filled = await fill();
+  while (filled[0] === "none") filled = await fill();
+  assert.equal(filled, ["over_budget", "budget"], "it has taken what there was");
   const before = stateOf(keeps);
-  const filling = await all.complete({ ids: PROMPT }, { ...greedy, maxTokens: 1000 }).catch((error) => error);
-  assert.ok(filling.code === "over_budget" || filling.overflow === "budget", "it has taken what there was");
-  const refused = await refusal(() => keeps.complete({ ids: PROMPT }, greedy));
-  assert.equal(refused, ["over_budget", "budget"]);
+  assert.equal(await refusal(() => take(PROMPT)), ["over_budget", "budget"]);
   assert.equal(stateOf(keeps), before);
+  third.close();
+  assert.is(await take([1, 2, 3]), 1, "in chunks");
+  assert.ok(keeps.kept().every((heads) => heads.every(({ length }) => length === 192)));
   all.close();
-  await keeps.complete({ ids: PROMPT.slice(0, 250) }, greedy);
-  // Longer answers than were planned for, then prompts that layers have no room for beside them.
-  for (let turn = 0; turn < 3; ++turn) {
-    await keeps.complete({ ids: PROMPT.slice(0, 20) }, { ...greedy, maxTokens: 90 });
-    assert.ok(keeps.kept().every((heads) => heads.every(({ length }) => length <= 128 + 89)));
-  }
+  assert.is(await take([1, 2, 3]), model.config.nLayers, "by layers again");
   assert.ok(model.stats.peakBytes <= peaks.layers!);
 });
 
@@ -173,8 +175,8 @@ test("a prompt that is left at any layer leaves its session as it was, and the o
     const session = model.session({ keep: { ratio: 0.4 } });
     const talker = model.session();
     const answer = (await talker.complete({ ids: [5, 6, 7] }, greedy)).completionIds;
-    const steps = model.config.nLayers * Math.ceil(150 / 32);
-    for (const ids of [PROMPT.slice(0, 150), PROMPT.slice(150, 300)]) {
+    const steps = model.config.nLayers * Math.ceil(110 / 32);
+    for (const ids of [PROMPT.slice(0, 110), PROMPT.slice(110, 220)]) {
       const before = stateOf(session);
       const pages = used();
       for (const last of [1, Math.floor(steps / 2), steps]) {
@@ -262,10 +264,14 @@ test("between the chunks of a layer others have their turn; a time quota is look
   assert.equal(session.kept(), whole.kept());
 });
 
-test("prompts that begin at once wait for each other and give what they give alone", async () => {
+test("prompts that begin at once wait for each other, others compute meanwhile, and all give what they give alone", async () => {
   for (const policy of ["snapkv:window=16", "observed-attention"]) {
     await using model = await open({ policy, chunk: 32, maxOutputs: 1 });
-    const prompts = [PROMPT, PROMPT.slice(100), randomIds(90, 4000, 6)];
+    const prompts = [PROMPT, PROMPT.slice(100), randomIds(50, 280, 6)];
+    // More than the context: it goes in chunks, and its last rows are observed between the layers of others.
+    const long = { ids: randomIds(300, 280, 7) };
+    const forgetting = { keep: { ratio: 0.5 }, overflow: "evict" } as const;
+    const [endless, other] = [model.session(forgetting), model.session(forgetting)];
     const alone: unknown[] = [];
     const short = { ...greedy, maxTokens: 3 };
     for (const ids of prompts) {
@@ -273,8 +279,17 @@ test("prompts that begin at once wait for each other and give what they give alo
       const { completionIds } = await session.complete({ ids }, short);
       alone.push(completionIds, session.kept());
     }
+    const talk = { ids: [5, 6, 7] };
+    const said = await model.session().complete(talk, greedy);
+    await endless.complete(long, short);
     const sessions = prompts.map(() => model.session({ keep: { ratio: 0.5 } }));
-    const results = await Promise.all(sessions.map((session, i) => session.complete({ ids: prompts[i]! }, short)));
+    const [, again, ...results] = await Promise.all([
+      other.complete(long, short),
+      model.session().complete(talk, greedy),
+      ...sessions.map((session, i) => session.complete({ ids: prompts[i]! }, short)),
+    ]);
+    assert.equal(again.completionIds, said.completionIds);
+    assert.equal(stateOf(other), stateOf(endless));
     assert.equal(
       results.flatMap(({ completionIds }, i) => [completionIds, sessions[i]!.kept()]),
       alone,

@@ -76,9 +76,11 @@ function oracleOf(setup: Setup): Promise<Oracle> {
   return oracle;
 }
 
-/** A model that has room for one full session and a little more. */
+/** A model that has room for one full session and a little more; prompts go in chunks, or where a policy chooses layer by layer. */
 function loadTight(setup: Setup): Promise<Model> {
-  const options = optionsOf(setup);
+  const given = optionsOf(setup);
+  const byLayers = given.policy !== undefined && setup.chunk % 2 === 1;
+  const options: LoadOptions = byLayers ? { ...given, prompts: "layers", keep: { ratio: 0.5 } } : given;
   const { total } = planHeader(headers[setup.model]!, options).memory;
   return loadTalking(platform, MODELS[setup.model]!, { ...options, budget: total + setup.extra * WASM_PAGE + 12_345 });
 }

@@ -142,7 +142,7 @@ interface Turns {
 }
 
 /** Two prompts with answers behind them, the second one begun in a fork. */
-async function turns(model: Model): Promise<Turns> {
+async function turns(model: Model, rule = HALF): Promise<Turns> {
   const { engine } = model;
   const { exports } = engine.runtime;
   const logits: Float32Array[] = [];
@@ -154,7 +154,7 @@ async function turns(model: Model): Promise<Turns> {
     [118, 190, 198],
   ] as const) {
     const fork = engine.forkSession(session);
-    logits.push(await prompt(model, fork, from, end));
+    logits.push(await prompt(model, fork, from, end, rule));
     exports.sessionClose(session);
     session = fork;
     kept.push(heldPositions(engine, session).join(";"));
@@ -191,6 +191,18 @@ for (const policy of POLICIES) {
     }
   });
 }
+
+test("slots, sinks and newest tokens stay as in chunks", async () => {
+  const results: Turns[] = [];
+  for (const prompts of ["chunks", "layers"] as const) {
+    const model = await open("snapkv:window=16", { chunk: 20 }, prompts);
+    results.push(await turns(model, { keep: { slots: 50 }, sinks: 6, window: 9 }));
+    await model.close();
+  }
+  assertSame(results[1]!, results[0]!, "slots");
+  const heads = results[0]!.kept[1]!.split(";").map((positions) => positions.split(",").length);
+  assert.equal(heads, Array(SHAPE.nLayers * SHAPE.nKvHeads).fill(50));
+});
 
 test("threads give the same", async () => {
   for (const policy of ["adakv:window=16", "observed-attention"]) {
