@@ -648,7 +648,7 @@ export class TokenSession {
   /** Memory has no more: the session makes do with the pages it has, if they are enough to evict from. */
   #shrink(rule: EvictionRule, cause: unknown): void {
     const maxPages = Math.ceil(this.#engine.runtime.exports.sessionSlots(this.#address) / Size.PAGE_SLOTS);
-    if (maxPages >= this.#rule.maxPages) throw cause;
+    if (maxPages === 0 || maxPages >= this.#rule.maxPages) throw cause; // nothing to make do with, or as much as before
     try {
       setEviction(this.#engine, this.#address, { ...rule, maxPages }, this.#pins);
     } catch {
