@@ -1,17 +1,17 @@
 /** One unit: a stop, a variant, and the figures it gives. @module */
 import type { Model } from "../../host/model.ts";
-import { evictPrompt, observedRows } from "../../host/prompt-end.ts";
+import { beginPrompt, endPrompt, evictPrompt, observedRows } from "../../host/prompt-end.ts";
 import type { Stop } from "./items.ts";
 import { feed, type PromptEnd, sessionBytes } from "./prefix.ts";
 import { forceTokens, type Grades, mean } from "./score.ts";
-import type { Variant } from "./variants.ts";
+import { isPlain, type Variant } from "./variants.ts";
 
 /** As the store has them: bytes at the prompt's end, then what the measure says. */
-export function measureStop(model: Model, prompt: PromptEnd, stop: Stop, variant: Variant): number[] {
+export async function measureStop(model: Model, prompt: PromptEnd, stop: Stop, variant: Variant): Promise<number[]> {
   const session = prompt.fork(variant);
   try {
     const bytes = sessionBytes(model, session);
-    return [bytes, ...figuresOf(stop, gradesOf(model, session, stop, variant))];
+    return [bytes, ...figuresOf(stop, await gradesOf(model, session, prompt.ids, stop, variant))];
   } finally {
     model.engine.runtime.exports.sessionClose(session);
   }
@@ -27,13 +27,19 @@ function figuresOf({ measure, groups }: Stop, { nll, best }: Grades): number[] {
   });
 }
 
-function gradesOf(model: Model, session: number, { end, tail, groups, ends = [] }: Stop, variant: Variant): Grades {
+async function gradesOf(
+  model: Model,
+  session: number,
+  ids: readonly number[],
+  { end, tail, groups, ends = [] }: Stop,
+  variant: Variant,
+): Promise<Grades> {
   const all: Grades[] = [];
   let at = 0;
   for (const stop of variant.rule === undefined ? [] : ends) {
     const from = questionStart(groups, stop);
     all.push(force(model, session, end, tail, groups, at, from));
-    endPrompt(model, session, end + from, tail.slice(from, stop), end, variant);
+    await endAgain(model, session, [...ids, ...tail.slice(0, stop)], end + from, end, variant);
     at = stop;
   }
   all.push(force(model, session, end, tail, groups, at, tail.length - 1));
@@ -59,20 +65,27 @@ function force(
   return forceTokens(model, session, end + at, tail.slice(at, to + 1), graded);
 }
 
-/** Another prompt ends, and the session keeps no more slots than after the first one. */
-function endPrompt(
+/** Another prompt ends, all tokens being `ids`, and the session keeps no more slots than after the first one. */
+async function endAgain(
   model: Model,
   session: number,
+  ids: readonly number[],
   position: number,
-  question: readonly number[],
   first: number,
   { rule, policy }: Variant,
-): void {
-  const { engine } = model;
-  const end = position + question.length;
-  const window = policy?.values.get("window") ?? observedRows(engine);
-  engine.runtime.exports.observeRows(session, Math.max(position, end - window));
-  feed(model, session, position, question);
+): Promise<void> {
+  const { engine, platform } = model;
+  const own = engine.sizes.cache.policy!;
   const share = "share" in rule!.keep ? rule!.keep.share : 1;
-  evictPrompt(engine, session, { ...rule!, keep: { slots: Math.round(share * first) } }, policy);
+  const again = { ...rule!, keep: { slots: Math.round(share * first) } };
+  if (isPlain(own)) {
+    const window = policy?.values.get("window") ?? observedRows(engine);
+    engine.runtime.exports.observeRows(session, Math.max(position, ids.length - window));
+    feed(model, session, position, ids.slice(position));
+    evictPrompt(engine, session, again, policy);
+    return;
+  }
+  beginPrompt(engine, session, position);
+  feed(model, session, position, ids.slice(position));
+  await endPrompt(engine, session, again, ids, { host: platform, check: () => {} });
 }

@@ -1,32 +1,40 @@
 /**
- * A sequence that is computed once, and forked where a prompt is to end: a fork has the queries of its last rows observed,
- * and each variant is a fork of that fork.
+ * A sequence that is computed once, and forked where a prompt is to end: a fork has observed what its policy looks at, and each
+ * variant is a fork of that fork.
  * @module
  */
-import { Size } from "../../assembly/memory/status.ts";
+import { Observed, Size } from "../../assembly/memory/status.ts";
 import type { Model } from "../../host/model.ts";
-import { evictPrompt, observedRows } from "../../host/prompt-end.ts";
-import type { Variant } from "./variants.ts";
+import { beginPrompt, evictPrompt, observedRows } from "../../host/prompt-end.ts";
+import { repeatContext } from "../../host/repeat.ts";
+import { isPlain, type Variant } from "./variants.ts";
 
 export class Prefix {
   readonly #model: Model;
   readonly #ids: readonly number[];
   readonly #session: number;
+  /** The policy looks at all rows: they are observed as they come. */
+  readonly #isWhole: boolean;
   #length = 0;
 
   constructor(model: Model, ids: readonly number[]) {
+    const { policy } = model.engine.sizes.cache;
     this.#model = model;
     this.#ids = ids;
     this.#session = model.engine.openSession();
+    this.#isWhole = policy !== undefined && !isPlain(policy);
+    if (this.#isWhole) beginPrompt(model.engine, this.#session, 0);
   }
 
   /** The first `end` tokens; ends must ascend. To be closed. */
-  endAt(end: number): PromptEnd {
+  async endAt(end: number): Promise<PromptEnd> {
     const { engine } = this.#model;
-    const from = Math.max(0, end - observedRows(engine));
+    const from = this.#isWhole ? end : Math.max(0, end - observedRows(engine));
     if (from < this.#length) throw new Error(`the prompt's end ${end} lies before ${this.#length} computed tokens`);
     this.#length = feed(this.#model, this.#session, this.#length, this.#ids.slice(this.#length, from));
-    return new PromptEnd(this.#model, engine.forkSession(this.#session), from, this.#ids.slice(from, end));
+    const prompt = new PromptEnd(this.#model, engine.forkSession(this.#session), from, this.#ids.slice(0, end));
+    await prompt.repeat();
+    return prompt;
   }
 
   close(): void {
@@ -35,38 +43,50 @@ export class Prefix {
 }
 
 export class PromptEnd {
+  /** All of the prompt. */
+  readonly ids: readonly number[];
   readonly #model: Model;
   /** Holds what comes before the last rows, which are computed again where a policy wants to see fewer of them. */
   readonly #before: number;
   readonly #from: number;
-  readonly #rows: readonly number[];
   #session: number;
   /** How many of the rows are observed. */
   #observed: number;
+  /** Newest tokens that were not read once more. */
+  #recent = 0;
 
-  constructor(model: Model, before: number, from: number, rows: readonly number[]) {
+  constructor(model: Model, before: number, from: number, ids: readonly number[]) {
+    this.ids = ids;
     this.#model = model;
     this.#before = before;
     this.#from = from;
-    this.#rows = rows;
-    this.#observed = rows.length;
+    this.#observed = ids.length - from;
     this.#session = this.#observe();
+  }
+
+  /** Where the policy reads a prompt once more, once for all variants. */
+  async repeat(): Promise<void> {
+    const { engine, platform } = this.#model;
+    const { policy } = engine.sizes.cache;
+    if (policy?.observed !== Observed.LARGEST) return;
+    const pass = { host: platform, check: () => {} };
+    this.#recent = (await repeatContext(engine, this.#session, this.ids, policy, pass)).recent;
   }
 
   /** A session that has kept of the prompt what the variant keeps; to be closed by the caller. */
   fork({ rule, policy }: Variant): number {
     const { engine } = this.#model;
     const { exports } = engine.runtime;
-    // There is one place for observed rows; TOVA, which has no window, looks at the newest of them.
-    const wanted = Math.min(this.#rows.length, policy?.values.get("window") ?? this.#observed);
+    // TOVA, which has no window, looks at the newest of the rows.
+    const rows = this.ids.length - this.#from;
+    const wanted = rows === 0 ? 0 : Math.min(rows, policy?.values.get("window") ?? this.#observed);
     if (wanted !== this.#observed) {
       exports.sessionClose(this.#session);
       this.#observed = wanted;
       this.#session = this.#observe();
     }
     const session = engine.forkSession(this.#session);
-    exports.observeRows(session, this.#firstObserved);
-    if (rule !== undefined) evictPrompt(engine, session, rule, policy);
+    if (rule !== undefined) evictPrompt(engine, session, rule, policy, this.#recent);
     return session;
   }
 
@@ -76,15 +96,12 @@ export class PromptEnd {
     exports.sessionClose(this.#before);
   }
 
-  get #firstObserved(): number {
-    return this.#from + this.#rows.length - this.#observed;
-  }
-
   #observe(): number {
     const { engine } = this.#model;
     const session = engine.forkSession(this.#before);
-    engine.runtime.exports.observeRows(session, this.#firstObserved);
-    feed(this.#model, session, this.#from, this.#rows);
+    if (this.ids.length === this.#from) return session;
+    engine.runtime.exports.observeRows(session, this.ids.length - this.#observed);
+    feed(this.#model, session, this.#from, this.ids.slice(this.#from));
     return session;
   }
 }

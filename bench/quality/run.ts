@@ -3,15 +3,17 @@
  * the store after each.
  * @module
  */
+import { Observed } from "../../assembly/memory/status.ts";
 import { ThimbleError } from "../../host/errors.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
+import { parsePolicy } from "../../host/policy.ts";
 import { type Item, lengthOf, type Stop } from "./items.ts";
 import { measureStop } from "./measure.ts";
 import { Prefix } from "./prefix.ts";
 import { Progress, prefillCost, stopCost } from "./progress.ts";
 import type { Store } from "./store.ts";
-import { type Format, loadOptionsOf, type Variant } from "./variants.ts";
+import { type Format, groupVariants, loadOptionsOf, type Variant } from "./variants.ts";
 
 export interface QualityRun {
   readonly load: (options: LoadOptions) => Promise<Model>;
@@ -22,6 +24,13 @@ export interface QualityRun {
   readonly log: (line: string) => void;
 }
 
+/** Slots for a part of the prompt that is read once more. */
+const REPEATED = 640;
+
+function isRepeated(policy: string | undefined): boolean {
+  return policy !== undefined && parsePolicy(policy).observed === Observed.LARGEST;
+}
+
 interface Unit {
   readonly stop: Stop;
   readonly variants: readonly Variant[];
@@ -29,24 +38,27 @@ interface Unit {
 
 /** @returns how many units were computed. @throws ThimbleError as loading does */
 export async function runQuality({ load, formats, variants, items, store, log }: QualityRun): Promise<number> {
-  const plans = formats.map((format) => {
-    const possible = loadOptionsOf(format, variants);
-    const jobs = items.map((item) => ({ item, units: missing(item, format, possible.variants, store) }));
-    return { format, options: possible.options, jobs: jobs.filter(({ units }) => units.length > 0) };
-  });
+  const plans = formats.flatMap((format) =>
+    groupVariants(variants).map((group) => {
+      const possible = loadOptionsOf(format, group);
+      const jobs = items.map((item) => ({ item, units: missing(item, format, possible.variants, store) }));
+      return { format, options: possible.options, jobs: jobs.filter(({ units }) => units.length > 0) };
+    }),
+  );
   const progress = new Progress(costOf(plans.flatMap(({ jobs }) => jobs)), log);
   let done = 0;
   for (const { format, options, jobs } of plans) {
     if (jobs.length === 0) continue;
     const contextLength = Math.max(...jobs.map(({ item }) => lengthOf(item)));
-    await using model = await load({ ...options, contextLength: Math.ceil(contextLength / 32) * 32, maxOutputs: 64 });
+    const slots = Math.ceil(contextLength / 32) * 32 + (isRepeated(options.policy) ? REPEATED : 0);
+    await using model = await load({ ...options, contextLength: slots, maxOutputs: 64 });
     for (const { item, units } of jobs) {
       const prefix = new Prefix(model, item.ids);
       progress.add(prefillCost(item));
       for (const { stop, variants } of units) {
-        const prompt = prefix.endAt(stop.end);
+        const prompt = await prefix.endAt(stop.end);
         for (const variant of variants) {
-          const figures = measureStop(model, prompt, stop, variant);
+          const figures = await measureStop(model, prompt, stop, variant);
           await store.put(stop.of, `${format.name} ${variant.name}`, item.name, figures);
           done += 1;
           progress.add(stopCost(stop));

@@ -10,7 +10,7 @@ import { Observed, Policy } from "../../assembly/memory/status.ts";
 import { ThimbleError } from "../../host/errors.ts";
 import { type CacheOptions, cacheConfig, type KvFormName } from "../../host/kv-cache.ts";
 import type { PlanOptions } from "../../host/plan.ts";
-import { POLICY_NAMES, type PolicySpec, parsePolicy } from "../../host/policy.ts";
+import { describePolicy, POLICY_NAMES, type PolicySpec, parsePolicy } from "../../host/policy.ts";
 import type { PromptRule } from "../../host/prompt-end.ts";
 
 /** The whole prompt stays. */
@@ -45,12 +45,28 @@ export function parseFormat(name: string): Format {
   return { name, options };
 }
 
-/** Policies that one prefill can serve together: they need of it no more than the queries of its last rows. */
+/** Policies that need nothing but the model and the prompt. */
 export const MEASURED: readonly string[] = POLICY_NAMES.filter((name) => isMeasured(parsePolicy(name)));
 
-function isMeasured({ policy, dealing, values, observed, queryStatistics, needsFilters }: PolicySpec): boolean {
-  const isPlain = (policy & Policy.CRITICAL) === 0 && queryStatistics === 0 && !needsFilters;
-  return isPlain && observed === Observed.NOTHING && dealing !== "heads" && !values.has("sketch");
+function isMeasured({ dealing, needsFilters }: PolicySpec): boolean {
+  return dealing !== "heads" && !needsFilters;
+}
+
+/** Whether one prefill can serve a policy with others: it needs of it no more than the queries of its last rows. */
+export function isPlain({ policy, values, observed, queryStatistics }: PolicySpec): boolean {
+  const isSimple = (policy & Policy.CRITICAL) === 0 && queryStatistics === 0;
+  return isSimple && observed === Observed.NOTHING && !values.has("sketch");
+}
+
+/** Variants that a prefill serves together: plain policies and the whole prompt, then each other policy by itself. */
+export function groupVariants(variants: readonly Variant[]): Variant[][] {
+  const groups = new Map<string, Variant[]>();
+  for (const variant of variants) {
+    const { policy } = variant;
+    const key = policy === undefined || isPlain(policy) ? "" : describePolicy(policy);
+    groups.set(key, [...(groups.get(key) ?? []), variant]);
+  }
+  return [...groups.values()];
 }
 
 /** Every policy at every ratio (the share that goes), and the whole prompt. @throws ThimbleError invalid_option */
@@ -71,7 +87,7 @@ function parseProtected(text: string): { policy: PolicySpec; sinks: number; wind
   const [, name, sinks = "0", window = "0"] = /^(.*?)(?:\+s(\d+)r(\d+))?$/.exec(text)!;
   const policy = parsePolicy(name);
   if (!isMeasured(policy)) {
-    const message = `${name} needs more of a prompt than its last rows; measured are ${MEASURED.join(", ")}`;
+    const message = `${name} needs a file; measured are ${MEASURED.join(", ")}`;
     throw new ThimbleError("invalid_option", message, { name: "policies" });
   }
   return { policy, sinks: Number(sinks), window: Number(window) };
@@ -93,8 +109,7 @@ export function loadOptionsOf(
   const specs = variants.flatMap(({ policy }) => policy ?? []);
   if (specs.length === 0) return { options: format.options, variants: [...variants] };
   const most = specs.reduce((a, b) => (b.observeRows > a.observeRows ? b : a));
-  const parameters = [...most.values].map(([key, value]) => `${key}=${value}`).join(",");
-  const options = { ...format.options, policy: parameters === "" ? most.name : `${most.name}:${parameters}` };
+  const options = { ...format.options, policy: describePolicy(most) };
   try {
     cacheConfig(options);
   } catch {

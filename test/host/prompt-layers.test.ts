@@ -143,7 +143,16 @@ test("a prompt that memory has no room for is refused, its session as it was; a 
   const keeps = model.session({ keep: { slots: 192 }, sinks: 8, window: 16 });
   const take = async (ids: readonly number[]): Promise<number> => {
     let steps = 0;
-    await keeps.complete({ ids }, { ...greedy, maxTokens: 0, onPrefill: () => void (steps += 1) });
+    await keeps.complete(
+      { ids },
+      {
+        ...greedy,
+        maxTokens: 0,
+        onPrefill: () => {
+          steps += 1;
+        },
+      },
+    );
     return steps;
   };
   assert.is(await take(PROMPT), 4 * model.config.nLayers);
