@@ -36,6 +36,7 @@ export { ropeFrequencies } from "./kernels/rope-frequencies";
 export { scaleRow, scaleRowRef } from "./kernels/scale";
 export { softcapRow, softcapRowRef } from "./kernels/softcap";
 export { softmaxSpan, softmaxSpanRef } from "./kernels/softmax-span";
+export { fillTurns, turnAngles, turnAnglesRef, turnsBytes } from "./kernels/turn-angles";
 export { swiglu, swigluRef } from "./kernels/swiglu";
 export { sectionScratch } from "./sections/add";
 export { arenaAlloc } from "./memory/arena";

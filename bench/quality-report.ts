@@ -77,7 +77,10 @@ async function section(results: QualityResults, reference: Reference): Promise<s
   const foundThere = referenceRecallTable(cases, reference.recall);
   return [
     `## ${model}`,
-    titled("What keeps most, in 8-bit pages:", best),
+    titled(
+      "What keeps most, in 8-bit pages, in bytes that are at most 10% of the whole prompt's beyond the share that was to stay:",
+      best,
+    ),
     titled("The least bytes that keep so much:", least),
     bytesText(cases),
     overviewTable(results),

@@ -4,6 +4,7 @@
  * unit; `npm run quality:report` writes docs/quality.md from them.
  * @module
  */
+import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
 import { openFile } from "../bindings/node/file-source.ts";
@@ -16,7 +17,7 @@ import { REFERENCE_VOCABULARY, readReference, referenceItems } from "./quality/r
 import { itemsWithin, runQuality } from "./quality/run.ts";
 import { Store, writeWhole } from "./quality/store.ts";
 import { turnsItems } from "./quality/turns-items.ts";
-import { MEASURED, parseFormat, splitPolicies, variantsOf } from "./quality/variants.ts";
+import { filesFor, measuredWith, parseFormat, splitPolicies, variantsOf } from "./quality/variants.ts";
 
 const USAGE = `npm run quality -- [options]
   --model FILE       GGUF file (default the embedded model)
@@ -28,7 +29,9 @@ const USAGE = `npm run quality -- [options]
   --formats LIST     KEYS[:VALUES[:GROUP[:WINDOW[:ROTATION[:KVFORMAT]]]]], + between the names of a KVFORMAT; "exact" is
                      f32 pages and activations (default q8)
   --policies LIST    with parameters, and +sSINKSrWINDOW for tokens that stay: snapkv:window=32,key-diff+s4r64; "none"
-                     (default ${MEASURED.join(",")})
+                     (default all, without those whose file is not given: ${measuredWith({}).join(",")})
+  --filters FILE     of thimble calibrate, for q-filter
+  --head-scores FILE of thimble calibrate-heads, for duo-attention and razor
   --ratios LIST      shares of a prompt that go (default 0.25,0.5,0.75,0.9)
   --shard I/N        of the items, those with number % N = I, into a file of their own
   --threads N        threads that compute (default 1)
@@ -43,7 +46,9 @@ const { values } = parseArgs({
     tokens: { type: "string", default: "" },
     documents: { type: "string" },
     formats: { type: "string", default: "q8" },
-    policies: { type: "string", default: MEASURED.join(",") },
+    policies: { type: "string" },
+    filters: { type: "string" },
+    "head-scores": { type: "string" },
     ratios: { type: "string", default: "0.25,0.5,0.75,0.9" },
     shard: { type: "string", default: "0/1" },
     threads: { type: "string", default: "1" },
@@ -63,6 +68,8 @@ function command(): string {
     ...values,
     model: basename(values.model),
     reference: values.reference && "DIR",
+    filters: values.filters && "FILE",
+    "head-scores": values["head-scores"] && "FILE",
     results: undefined,
     shard: undefined,
   });
@@ -82,10 +89,20 @@ async function main(): Promise<void> {
   if (ratios.some((ratio) => !(ratio >= 0 && ratio < 1))) {
     throw new RangeError(`--ratios ${values.ratios}: expected shares from 0 on, below 1`);
   }
-  const variants = variantsOf(values.policies === "none" ? [] : splitPolicies(values.policies), ratios);
+  const scores = values["head-scores"];
+  const files = {
+    ...(values.filters === undefined ? {} : { filters: new Uint8Array(await readFile(values.filters)) }),
+    ...(scores === undefined ? {} : { headScores: await readFile(scores, "utf8") }),
+  };
+  const policies = values.policies === undefined ? measuredWith(files) : splitPolicies(values.policies);
+  const variants = variantsOf(values.policies === "none" ? [] : policies, ratios, files);
   const formats = values.formats.split(",").map(parseFormat);
   const load = async (options: LoadOptions) =>
-    loadFrom(platform, await openFile(values.model), { ...options, threads: Number(values.threads) });
+    loadFrom(platform, await openFile(values.model), {
+      ...options,
+      ...filesFor(options.policy, files),
+      threads: Number(values.threads),
+    } as LoadOptions);
 
   // The tokenizer and the trained context, from a small load.
   const { items, contextLength } = await (async () => {

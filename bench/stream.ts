@@ -1,15 +1,16 @@
 /**
  * `npm run bench:stream -- [options]`: does an endless stream stay what it was? Tokens without end go through a session of a
  * fixed size, under each policy: memory, tokens a second and nats by tenths of the way, and needles that are asked for after so
- * many tokens. Results are kept in bench/results/stream.json by policy; `--report` writes docs/streaming.md from them.
+ * many tokens. Rates are held against a session of fixed length that is computed in between, nats against a session that begins
+ * with each tenth. Results are kept in bench/results/stream.json by policy, and docs/streaming.md is written after each.
  * @module
  */
 import { readFile, writeFile } from "node:fs/promises";
-import { arch, version } from "node:os";
 import { parseArgs } from "node:util";
 import { openFile } from "../bindings/node/file-source.ts";
 import { loadFrom, type Model } from "../host/model.ts";
 import { perplexity } from "../host/perplexity.ts";
+import { describeMachine } from "./lib/results.ts";
 import { median } from "./lib/statistics.ts";
 import { platform } from "./ours.ts";
 import { encodeParts } from "./quality/eval-items.ts";
@@ -40,6 +41,11 @@ const FILE = "models/thimble-15m.Q4_0.gguf";
 const RESULTS = "bench/results/stream.json";
 const PARTS = 10;
 const DISTANCES = [256, 512, 1024, 2048, 4096, 8192, 16384];
+/** Tokens between marks, and tokens computed of the session of fixed length at each. */
+const PIECE = 500;
+const YARDSTICK = 256;
+/** Tokens of a tenth that are graded in a session which begins with it, when it has held twice what it may. */
+const GRADED = 4096;
 /** Tokens before a needle. */
 const BEFORE = 300;
 
@@ -53,7 +59,11 @@ export interface StreamResult {
   readonly forms: string;
   /** Of each tenth: median tokens a second, mean nats, bytes of WebAssembly memory and resident ones at its end. */
   readonly rates: readonly number[];
+  /** Tokens in the time in which the session of fixed length takes one, median. */
+  readonly paces: readonly number[];
   readonly nats: readonly number[];
+  /** Nats of some of its tokens beyond those of a session that begins with the tenth, and the standard error. */
+  readonly beyond: readonly { readonly mean: number; readonly error: number }[];
   readonly wasmBytes: readonly number[];
   readonly rssBytes: readonly number[];
   /** Share of needles found, by distance. */
@@ -78,33 +88,97 @@ async function fillers(model: Model, tokens: number): Promise<number[]> {
   return ids;
 }
 
+/** A session of fixed length: says how fast the machine is now. */
+class Yardstick {
+  readonly #model: Model;
+  readonly #session: number;
+  readonly #ids: readonly number[];
+  readonly #length: number;
+
+  constructor(model: Model, ids: readonly number[], slots: number) {
+    this.#model = model;
+    this.#session = model.engine.openSession();
+    this.#length = Math.floor(slots / 2);
+    this.#ids = ids.slice(0, this.#length + YARDSTICK);
+    this.#feed(this.#session, 0, this.#length);
+  }
+
+  /** Milliseconds of YARDSTICK tokens, in a fork: pages of every form could not be cut back. */
+  measure(): number {
+    const fork = this.#model.engine.forkSession(this.#session);
+    const start = performance.now();
+    this.#feed(fork, this.#length, this.#ids.length);
+    const elapsed = performance.now() - start;
+    this.#model.engine.runtime.exports.sessionClose(fork);
+    return elapsed;
+  }
+
+  close(): void {
+    this.#model.engine.runtime.exports.sessionClose(this.#session);
+  }
+
+  #feed(session: number, from: number, to: number): void {
+    const { maxRows } = this.#model.engine.sizes;
+    for (let at = from; at < to; at += maxRows) {
+      const rows = this.#ids.slice(at, Math.min(to, at + maxRows));
+      this.#model.forward(rows.map((input, i) => ({ session, input, position: at + i })));
+    }
+  }
+}
+
+interface Mark {
+  readonly done: number;
+  /** Milliseconds of the tokens since the mark before, and of the yardstick after them. */
+  readonly took: number;
+  readonly yard: number;
+  readonly rss: number;
+  readonly wasm: number;
+}
+
 async function flatness(model: Model, ids: readonly number[], slots: number) {
-  const marks: { done: number; at: number; rss: number; wasm: number }[] = [];
+  const marks: Mark[] = [];
+  const yardstick = new Yardstick(model, ids, slots);
   const start = performance.now();
+  let last = { done: 0, at: start };
   const { nll } = await perplexity(model, ids, {
     overflow: "evict",
     keep: { slots },
     onProgress: (done) => {
-      if (done < (marks.at(-1)?.done ?? 0) + 500) return;
-      marks.push({ done, at: performance.now(), rss: process.memoryUsage.rss(), wasm: model.stats.peakBytes });
+      if (done < last.done + PIECE) return;
+      const took = ((performance.now() - last.at) * PIECE) / (done - last.done);
+      const yard = yardstick.measure();
+      marks.push({ done, took, yard, rss: process.memoryUsage.rss(), wasm: model.stats.peakBytes });
+      last = { done, at: performance.now() };
       if (marks.length % 20 === 0) {
-        process.stderr.write(`\r${done} of ${ids.length} tokens, ${Math.round((performance.now() - start) / 1000)} s `);
+        process.stderr.write(`\r${done} of ${ids.length} tokens, ${Math.round((last.at - start) / 1000)} s `);
       }
     },
   });
+  yardstick.close();
   process.stderr.write("\n");
   const tenths = Array.from({ length: PARTS }, (_, i) => [i / PARTS, (i + 1) / PARTS].map((x) => x * ids.length));
   const within = ([low, high]: number[]) => marks.filter(({ done }) => done > low! && done <= high!);
-  const rates = tenths.map((tenth) => {
-    const of = within(tenth);
-    return median(of.slice(1).map((mark, i) => ((mark.done - of[i]!.done) * 1000) / (mark.at - of[i]!.at)));
-  });
-  const nats = tenths.map(([low, high]) => {
-    const part = nll.slice(Math.floor(low!), Math.floor(high!));
-    return part.reduce((sum, x) => sum + x, 0) / part.length;
-  });
-  const last = tenths.map((tenth) => within(tenth).at(-1)!);
-  return { rates, nats, wasmBytes: last.map(({ wasm }) => wasm), rssBytes: last.map(({ rss }) => rss) };
+  const rates = tenths.map((tenth) => median(within(tenth).map(({ took }) => (PIECE * 1000) / took)));
+  const paces = tenths.map((tenth) => median(within(tenth).map(({ took, yard }) => PIECE / took / (YARDSTICK / yard))));
+  const nats = tenths.map(([low, high]) => mean(nll.slice(Math.floor(low!), Math.floor(high!))));
+  const beyond: { mean: number; error: number }[] = [];
+  for (const [low] of tenths) beyond.push(await beyondFresh(model, ids, nll, Math.floor(low!), slots));
+  const ends = tenths.map((tenth) => within(tenth).at(-1)!);
+  return { rates, paces, nats, beyond, wasmBytes: ends.map(({ wasm }) => wasm), rssBytes: ends.map(({ rss }) => rss) };
+}
+
+/** What the stream pays for tokens behind `low`, beyond what a session pays that begins there. */
+async function beyondFresh(model: Model, ids: readonly number[], nll: readonly number[], low: number, slots: number) {
+  const part = ids.slice(low, low + 2 * slots + GRADED);
+  const fresh = await perplexity(model, part, { overflow: "evict", keep: { slots }, from: 2 * slots });
+  const apart = fresh.nll.map((x, i) => nll[low + 2 * slots + i - 1]! - x);
+  const middle = mean(apart);
+  const variance = mean(apart.map((x) => (x - middle) ** 2));
+  return { mean: middle, error: Math.sqrt(variance / apart.length) };
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, x) => sum + x, 0) / values.length;
 }
 
 async function needles(model: Model, filler: readonly number[], slots: number, count: number) {
@@ -136,30 +210,38 @@ async function needles(model: Model, filler: readonly number[], slots: number, c
   return found;
 }
 
+/** In place of an earlier result of the same, if there is one. */
+async function keep(known: StreamResult[], result: StreamResult): Promise<void> {
+  const isSame = ({ policy, slots, forms }: StreamResult): boolean =>
+    policy === result.policy && slots === result.slots && forms === result.forms;
+  const at = known.findIndex(isSame);
+  known.splice(at < 0 ? known.length : at, at < 0 ? 0 : 1, result);
+  await writeFile(RESULTS, `${JSON.stringify(known, null, 1)}\n`);
+  await writeFile("docs/streaming.md", reportStream(known));
+}
+
 async function main(): Promise<void> {
   const known = JSON.parse(await readFile(RESULTS, "utf8").catch(() => "[]")) as StreamResult[];
   const slots = Number(values.slots);
+  const { cpu, cores, os, node } = await describeMachine();
   const names = values.report ? [] : values.policies.split(/,(?![a-z]+=)/);
   for (const policy of names) {
     const options = { contextLength: slots + 512, policy, keys: values.keys, values: values.values } as never;
     await using model = await loadFrom(platform, await openFile(FILE), options);
     const ids = await fillers(model, Number(values.tokens));
     console.error(`${policy}: ${ids.length} tokens through ${slots} slots`);
-    const flat = await flatness(model, ids, slots);
-    const found = await needles(model, ids, slots, Number(values.needles));
     const result: StreamResult = {
-      ...{ policy, date: new Date().toISOString().slice(0, 10), tokens: ids.length, slots, ...flat, found },
+      ...{ policy, date: new Date().toISOString().slice(0, 10), tokens: ids.length, slots },
+      ...(await flatness(model, ids, slots)),
+      found: [],
       command: `npm run bench:stream -- --tokens ${values.tokens} --slots ${slots} --keys ${values.keys} --values ${values.values}`,
-      machine: `${arch()}, ${version().split(" ")[0]}, Node ${process.version}, ${model.stats.variant}`,
+      machine: `${cpu}, ${cores} cores, ${os}, Node ${node}, ${model.stats.variant}`,
       forms: `${values.keys}:${values.values}`,
     };
-    const isSame = (other: StreamResult): boolean =>
-      other.policy === policy && other.slots === slots && other.forms === result.forms;
-    const at = known.findIndex(isSame);
-    known.splice(at < 0 ? known.length : at, at < 0 ? 0 : 1, result);
-    await writeFile(RESULTS, `${JSON.stringify(known, null, 1)}\n`);
+    await keep(known, result);
+    await keep(known, { ...result, found: await needles(model, ids, slots, Number(values.needles)) });
   }
-  await writeFile("docs/streaming.md", reportStream(known));
+  if (names.length === 0) await writeFile("docs/streaming.md", reportStream(known));
 }
 
 if (values.help) console.log(USAGE);

@@ -293,6 +293,7 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
   const vocab = Math.ceil(config.vocabSize / 8) * 8;
   const scratch = formatScratch(sizes.cache, keyDim, valueDim);
   const task = 3 * Size.ALIGN + Math.floor((nKvHeads * 4) / 64) * 64 + 64;
+  const turns = sizes.cache.policy === undefined ? [] : [4 * 64 * ropeDim * 8];
   const regions = [
     rows * Size.ROW,
     rows * hiddenDim * 4,
@@ -304,7 +305,7 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
     rows * ffnDim * 4,
     rows * ffnDim * 4,
     rows * hiddenDim * 4,
-    ...config.ropes.flatMap(() => [ropeDim * 4, rows * ropeDim * 4]),
+    ...config.ropes.flatMap(() => [ropeDim * 4, rows * ropeDim * 4, ...turns]),
     (sizes.threads ?? 1) * (Math.floor((task + attendScratch(config) + scratch.task) / 64) * 64 + 64),
     outputs * hiddenDim * 4,
     outputs * vocab * 4,

@@ -2,7 +2,7 @@
  * Amounts of memory as people write them: a number of bytes, or "128MB", "1.5 GiB". MB is 10^6 bytes, MiB 2^20.
  * @module
  */
-import { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 
 /** Bytes, or a text with a unit: B, kB, MB, GB (powers of 1000), KiB, MiB, GiB (powers of 1024). */
 export type ByteSize = number | string;
@@ -30,7 +30,7 @@ export function parseByteSize(name: string, size: unknown): number {
   const bytes = typeof size === "string" ? ofText(size) : size;
   if (typeof bytes === "number" && Number.isSafeInteger(bytes) && bytes >= 1) return bytes;
   const given = typeof size === "string" ? `"${size.slice(0, 40)}"` : shown(size);
-  throw new ThimbleError("invalid_option", `${name} is ${given}; it must be ${BYTE_SIZE_WORDS}`, { name });
+  throw wrongOption(name, `${name} is ${given}; it must be ${BYTE_SIZE_WORDS}`);
 }
 
 /** What a caller gave instead of a size; objects can fail to become text. */

@@ -19,7 +19,7 @@ import { ThimbleError } from "./errors.ts";
 import { type HeadScoreKind, type HeadScores, modelDigest } from "./head-scores.ts";
 import type { LoadOptions } from "./load-engine.ts";
 import type { Model } from "./model.ts";
-import { checkInteger } from "./options.ts";
+import { checkInteger, wrongOption } from "./options.ts";
 import { createRandom } from "./random.ts";
 
 /** How a model must be loaded for it: keys as they are, and the queries of a whole chunk kept. */
@@ -59,7 +59,7 @@ export async function calibrateHeads(
   const { cache, maxRows, contextLength } = engine.sizes;
   if (cache.rotateKeys || (cache.policy?.observeRows ?? 0) < maxRows || engine.config.queryGrouping === "key_norm") {
     const message = "the model must be loaded with the options of CALIBRATION, and have query groups of equal size";
-    throw new ThimbleError("invalid_option", message, { name: "policy" });
+    throw wrongOption("policy", message);
   }
   const sequences = kind === "duo" ? texts : [repeated(engine, options)];
   if (sequences.length === 0 || sequences.some((ids) => ids.length < 2)) {

@@ -12,6 +12,7 @@ import { digestsOf } from "./capsule/digest.ts";
 import { ThimbleError } from "./errors.ts";
 import { writeFilters } from "./filters.ts";
 import type { Model } from "./model.ts";
+import { wrongOption } from "./options.ts";
 
 /** How a model is to be loaded: with a policy whose queries can be read, and keys not rotated besides. */
 export const CALIBRATION = { policy: "snapkv:window=64", chunk: 64, kvRotation: false } as const;
@@ -45,7 +46,7 @@ export async function calibrate(
   const { nLayers, nHeads, nKvHeads, keyDim } = config;
   if (config.queryGrouping === "key_norm") {
     const message = "this model's query heads change their KV heads from token to token; there are no filters for it";
-    throw new ThimbleError("invalid_option", message, { name: "filters" });
+    throw wrongOption("filters", message);
   }
   const sums = await sumQueries(model, documents, options);
   const group = nHeads / nKvHeads;
@@ -71,7 +72,7 @@ async function sumQueries(
   const { exports } = runtime;
   const rows = sizes.cache.policy?.observeRows ?? 0;
   if (rows === 0 || sizes.cache.rotateKeys) {
-    throw new ThimbleError("invalid_option", "calibration needs a model that was loaded for it", { name: "policy" });
+    throw wrongOption("policy", "calibration needs a model that was loaded for it");
   }
   const total = documents.reduce((sum, ids) => sum + ids.length, 0);
   if (total === 0) throw new ThimbleError("empty_prompt", "there is no token to calibrate with; give a text");

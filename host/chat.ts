@@ -21,6 +21,7 @@
  * @module
  */
 import { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 import { parseTemplate, runTemplate } from "./template.ts";
 import { DEFAULT_LIMITS, type TemplateLimits } from "./template-limits.ts";
 import { literalPattern, type Tokenizer } from "./tokenizer.ts";
@@ -79,7 +80,7 @@ export function createChatTemplate(source: string, limits: Partial<TemplateLimit
 
 /** Copies of the messages with nothing but the two fields. */
 function checkMessages(messages: readonly ChatMessage[]): ChatMessage[] {
-  const invalid = (what: string) => new ThimbleError("invalid_option", what, { name: "messages" });
+  const invalid = (what: string) => wrongOption("messages", what);
   if (!Array.isArray(messages)) throw invalid("messages must be an array of { role, content }");
   return messages.map((message: ChatMessage, index) => {
     const { role, content } = message ?? {};
@@ -88,6 +89,9 @@ function checkMessages(messages: readonly ChatMessage[]): ChatMessage[] {
     return { role, content };
   });
 }
+
+/** A control token's id, or text between two of them, which is to be encoded literally. */
+export type ChatPiece = number | string;
 
 /**
  * The token ids of a conversation. Control tokens come from the template only, never from contents. BOS is there if the
@@ -100,6 +104,21 @@ export function encodeChat(
   messages: readonly ChatMessage[],
   options: Pick<RenderOptions, "addGenerationPrompt"> = {},
 ): number[] {
+  const ids: number[] = [];
+  for (const piece of chatPieces(tokenizer, template, messages, options)) {
+    if (typeof piece === "number") ids.push(piece);
+    else for (const id of tokenizer.encode(piece, { special: false })) ids.push(id);
+  }
+  return ids;
+}
+
+/** What `encodeChat` encodes. @throws ThimbleError template_failed, invalid_option */
+export function chatPieces(
+  tokenizer: Tokenizer,
+  template: ChatTemplate,
+  messages: readonly ChatMessage[],
+  options: Pick<RenderOptions, "addGenerationPrompt"> = {},
+): ChatPiece[] {
   const plain = checkMessages(messages);
   const nameOf = (id: number | undefined) => (id === undefined ? "" : tokenizer.decode([id]));
   const names = [nameOf(tokenizer.bosId), nameOf(tokenizer.eosId)];
@@ -120,18 +139,18 @@ export function encodeChat(
   const masked = leftOver ? maskedRender(marked, plain, markedOptions, text, mask!) : undefined;
   const cuts = literalPattern([...nameOfMark.keys(), ...(masked === undefined ? [] : tokenizer.controls.keys())]);
 
-  const ids: number[] = [];
+  const pieces: ChatPiece[] = [];
   const append = (from: number, to: number) => {
-    for (const id of tokenizer.encode(text.slice(from, to), { special: false })) ids.push(id);
+    if (to > from) pieces.push(text.slice(from, to));
   };
   let start = 0;
   for (const match of cuts === undefined ? [] : (masked ?? text).matchAll(cuts)) {
     append(start, match.index);
-    ids.push(tokenizer.controls.get(nameOfMark.get(match[0]) ?? match[0])!);
+    pieces.push(tokenizer.controls.get(nameOfMark.get(match[0]) ?? match[0])!);
     start = match.index + match[0].length;
   }
   append(start, text.length);
-  return ids;
+  return pieces;
 }
 
 /** The rendering with masked contents if it agrees with `text` outside the masks. */

@@ -305,7 +305,7 @@ export class Engine {
   }
 }
 
-function optionBits({ norm, parallel, activation, queryGrouping }: ModelConfig): number {
+export function optionBits({ norm, parallel, activation, queryGrouping }: ModelConfig): number {
   return (
     (norm === "layer" ? Option.LAYER_NORM : 0) |
     (parallel ? Option.PARALLEL : 0) |

@@ -54,6 +54,10 @@ export type ThimbleErrorCode =
   | "over_budget"
   /** The runtime does not support what the build needs (WebAssembly SIMD). */
   | "unsupported_runtime"
+  /** The WebAssembly module of the build could not be fetched, or what came is none. */
+  | "wasm_unreadable"
+  /** The worker that computed for a page has ended. */
+  | "worker_ended"
   /** The model or session was used after it was closed. */
   | "closed"
   /** The session is already generating. */

@@ -8,7 +8,7 @@ import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import type { EvictedSpan } from "./ledger.ts";
-import { checkChoice, checkInteger } from "./options.ts";
+import { checkChoice, checkInteger, wrongOption } from "./options.ts";
 import type { PromptRule } from "./prompt-end.ts";
 import { OVERFLOWS, type Overflow, type Pin, type SessionOptions } from "./token-turn.ts";
 
@@ -38,7 +38,7 @@ export function evictionRule(engine: Engine, options: SessionOptions = {}, keep?
     const n = checkInteger(name, tokens ?? Math.max(fewest * 32, usual), least, Math.max(most, 96));
     if (n % Size.PAGE_SLOTS === 0 || options.overflow !== "evict")
       return Math.max(fewest, Math.ceil(n / Size.PAGE_SLOTS));
-    throw new ThimbleError("invalid_option", `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`, { name });
+    throw wrongOption(name, `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`);
   };
   const goesByPages = options.overflow === "evict" && engine.sizes.cache.policy?.name === "streaming";
   const slots = goesByPages && keep !== undefined && "slots" in keep.keep ? keep.keep.slots : contextLength;
@@ -69,20 +69,23 @@ export function setEviction(engine: Engine, session: number, rule: EvictionRule,
     throw noRoom(rule, pins);
   }
   if (sinkPages + windowPages + 2 > maxPages) throw noRoom(rule, []);
-  throw new ThimbleError(
-    "invalid_option",
+  throw wrongOption(
+    "overflow",
     "this model's layers cannot evict: their query heads follow the norms of all keys, or their sliding windows are longer than the context; load it with a longer contextLength, or use another overflow",
-    { name: "overflow" },
   );
 }
 
 function noRoom({ maxPages, sinkPages, windowPages }: EvictionRule, pins: readonly Pin[]): ThimbleError {
   const pinned = pins.reduce((sum, { first, end }) => sum + Math.ceil(end / 32) - Math.floor(first / 32), 0);
-  const needed = (sinkPages + windowPages + pinned + 2) * Size.PAGE_SLOTS;
+  return tooMuchStays((sinkPages + windowPages + pinned + 2) * Size.PAGE_SLOTS, maxPages * Size.PAGE_SLOTS);
+}
+
+/** What stays in any case, in tokens with room for the next page, against those there is room for. */
+export function tooMuchStays(needed: number, available: number): ThimbleError {
   return new ThimbleError(
     "context_length_exceeded",
-    `first tokens, pins and window keep so much that nothing could be evicted: ${needed} tokens with room for the next; there is room for ${maxPages * Size.PAGE_SLOTS}; pin less, or load the model with a longer contextLength`,
-    { needed, available: maxPages * Size.PAGE_SLOTS },
+    `first tokens, pins and window keep so much that nothing could be evicted: ${needed} tokens with room for the next; there is room for ${available}; pin less, keep more, or load the model with a longer contextLength`,
+    { needed, available },
   );
 }
 
@@ -129,9 +132,5 @@ export function mergePins(pins: readonly Pin[]): Pin[] {
     } else merged.push(pin);
   }
   if (merged.length <= MAX_PINS) return merged;
-  throw new ThimbleError("invalid_option", `${merged.length} spans are pinned; ${MAX_PINS} are the most`, {
-    name: "pin",
-    needed: merged.length,
-    available: MAX_PINS,
-  });
+  throw wrongOption("pin", `${merged.length} spans are pinned; ${MAX_PINS} are the most`, merged.length, MAX_PINS);
 }

@@ -3,6 +3,7 @@
  * test/host/exports.test.ts holds this file against the declarations the compiler generates.
  * @module
  */
+
 import type {
   Config,
   Form,
@@ -13,10 +14,11 @@ import type {
   TensorType,
   Vector,
 } from "../assembly/memory/status.ts";
+import type { WasmMemory } from "./host-types.ts";
 
 export interface EngineExports {
   /** Not in builds with threads, which import theirs: use `Runtime.memoryBytes` and its views. */
-  readonly memory: WebAssembly.Memory;
+  readonly memory: WasmMemory;
   /** Clears the engine; first call of all. */
   arenaStart(): void;
   /** Bytes of the arena in use. */

@@ -12,6 +12,7 @@ import { digestsOf } from "./capsule/digest.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import type { GgufHeader } from "./header.ts";
+import { wrongOption } from "./options.ts";
 import type { PolicyName } from "./policy.ts";
 import type { ActivationMode } from "./weight-form.ts";
 
@@ -58,11 +59,11 @@ export async function checkHeadScores(given: unknown, model: CalibratedModel): P
   if (given === undefined && kind === undefined) return undefined;
   if (kind === undefined) {
     const message = `headScores are for the policies ${Object.keys(KINDS).join(" and ")}`;
-    throw new ThimbleError("invalid_option", message, { name: "headScores" });
+    throw wrongOption("headScores", message);
   }
   if (given === undefined) {
     const message = `policy ${name} needs to know the heads: give headScores, from thimble calibrate-heads`;
-    throw new ThimbleError("invalid_option", message, { name: "headScores" });
+    throw wrongOption("headScores", message);
   }
   const { kind: found, model: of, scores } = parseHeadScores(given);
   if (found !== kind) throw mismatch("kind", `the head scores are ${found} scores; policy ${name} needs ${kind} ones`);

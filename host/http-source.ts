@@ -8,6 +8,7 @@
  * @module
  */
 import { ThimbleError } from "./errors.ts";
+import type { HeaderValues } from "./host-types.ts";
 import { contentRange, differs, isEncoded, type Version, validators } from "./http-answer.ts";
 import {
   givenUp,
@@ -27,7 +28,7 @@ export interface UrlOptions {
   /** Default: the host's. */
   readonly fetch?: typeof fetch | undefined;
   /** Sent with every request: a token, for one. */
-  readonly headers?: HeadersInit | undefined;
+  readonly headers?: HeaderValues | undefined;
   /** Aborts opening, and every read that brings no signal of its own. */
   readonly signal?: AbortSignal | undefined;
   readonly patience?: Partial<Patience> | undefined;

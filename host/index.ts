@@ -5,6 +5,7 @@
 
 export type { MemoryPlan, PromptOrder } from "./budget.ts";
 export type { ByteSize } from "./byte-size.ts";
+export { type CacheMap, MAP_FORMS } from "./cache-map.ts";
 export { CALIBRATION, type CalibrateOptions, calibrateHeads } from "./calibrate-heads.ts";
 export type { CapsuleSource } from "./capsule/byte-reader.ts";
 export type { SavedCapsule } from "./capsule/known-links.ts";
@@ -30,6 +31,7 @@ export { type PerplexityOptions, type PerplexityResult, perplexity } from "./per
 export { LADDER, type Peaks, type Plan, type PlannedLoad, type PlanOptions, type Rung } from "./plan.ts";
 export { plan, planFrom, type SourcePlanOptions } from "./plan-source.ts";
 export type { Platform } from "./platform.ts";
+export { DEFAULT_POLICY, POLICY_NAMES, type PolicyName } from "./policy.ts";
 export type { Recall } from "./recall.ts";
 export type { Sampled, TokenLogprob } from "./sampler.ts";
 export type { LogitBias, SamplingOptions } from "./sampling-options.ts";

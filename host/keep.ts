@@ -3,10 +3,10 @@
  * @module
  */
 import { Size } from "../assembly/memory/status.ts";
-import { ThimbleError } from "./errors.ts";
+import type { ThimbleError } from "./errors.ts";
 import { type CacheConfig, pageSizes } from "./kv-cache.ts";
 import type { ModelConfig } from "./model-config.ts";
-import { checkInteger } from "./options.ts";
+import { checkInteger, wrongOption } from "./options.ts";
 import type { Keep } from "./token-turn.ts";
 
 /** Share of the held slots that stays, or slots of each KV head. */
@@ -39,6 +39,5 @@ function slotsOf(cache: CacheConfig, config: ModelConfig, bytes: number): number
 }
 
 export function wrongKeep(message: string, needed?: number, available?: number): ThimbleError {
-  const amounts = needed === undefined || available === undefined ? {} : { needed, available };
-  return new ThimbleError("invalid_option", message, { name: "keep", ...amounts });
+  return wrongOption("keep", message, needed, available);
 }

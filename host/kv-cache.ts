@@ -4,7 +4,6 @@
  * @module
  */
 import { KvForm, Size } from "../assembly/memory/status.ts";
-import { ThimbleError } from "./errors.ts";
 import {
   channelBytes,
   hasChannels,
@@ -14,7 +13,7 @@ import {
   sectionBytes,
   type WideHead,
 } from "./kv-format.ts";
-import { checkChoice, checkInteger } from "./options.ts";
+import { checkChoice, checkInteger, wrongOption } from "./options.ts";
 import { type PolicySpec, parsePolicy } from "./policy.ts";
 
 /** f32: exact; q8: 8 bits, nearly lossless; q4: 4.5 bits; q3: 3.5 bits. */
@@ -83,8 +82,7 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
   const recentPages = checkPages("kvWindow", options.kvWindow ?? 64, 1);
   const sinkPages = checkPages("kvSinks", options.kvSinks ?? 32, 0);
   const group = checkInteger("kvGroup", options.kvGroup ?? 64, 32, 64);
-  if (group % 32 !== 0)
-    throw new ThimbleError("invalid_option", `kvGroup is ${group}; it must be 32 or 64`, { name: "kvGroup" });
+  if (group % 32 !== 0) throw wrongOption("kvGroup", `kvGroup is ${group}; it must be 32 or 64`);
   const policy = options.policy === undefined ? undefined : parsePolicy(options.policy);
   // The best of those measured (docs/kv-cache.md); a policy's slots leave their pages, and it may look at keys as they are.
   const usual = policy === undefined ? "channels" : "";
@@ -92,12 +90,12 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
   const { keyForm, sections, flat, wideHeads } = format;
   const rotateKeys = options.kvRotation ?? (keyForm > (policy === undefined ? KvForm.F32 : KvForm.Q8) || flat > 0);
   if (typeof rotateKeys !== "boolean") {
-    throw new ThimbleError("invalid_option", "kvRotation must be true or false", { name: "kvRotation" });
+    throw wrongOption("kvRotation", "kvRotation must be true or false");
   }
   if (policy !== undefined && (sections !== 0 || wideHeads.length > 0 || hasChannels(keyForm))) {
     const message =
       "kvFormat has what belongs to a page or head as a whole; a policy moves slots one by one from page to page";
-    throw new ThimbleError("invalid_option", message, { name: "kvFormat" });
+    throw wrongOption("kvFormat", message);
   }
   const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, sections, flat, wideHeads, policy };
   return agesTwice(config) ? config : { ...config, recentPages: 0, sinkPages: 0 };
@@ -106,7 +104,7 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
 function checkPages(name: string, tokens: number, fewest: number): number {
   const n = checkInteger(name, tokens, fewest * Size.PAGE_SLOTS, 65_536);
   if (n % Size.PAGE_SLOTS === 0) return n / Size.PAGE_SLOTS;
-  throw new ThimbleError("invalid_option", `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`, { name });
+  throw wrongOption(name, `${name} is ${n}; it must be a multiple of ${Size.PAGE_SLOTS}`);
 }
 
 /** Names of the forms that a cache has. */

@@ -4,7 +4,8 @@
  * @module
  */
 import { KvForm, KvSection, Size } from "../assembly/memory/status.ts";
-import { ThimbleError } from "./errors.ts";
+import type { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 
 /** By name: least and most of the number that follows a colon, or none; whole where `isWhole`. */
 const PIECES = {
@@ -123,7 +124,7 @@ export function parseKvFormat(text: unknown): KvFormat {
 }
 
 function refuse(message: string): ThimbleError {
-  return new ThimbleError("invalid_option", message, { name: "kvFormat" });
+  return wrongOption("kvFormat", message);
 }
 
 /** A format for given forms, as the engine takes it. */

@@ -6,7 +6,6 @@
 import { type Architecture, describeModel } from "./architecture.ts";
 import { checkProportion, type MemoryPlan, planMemory, stagingBytes } from "./budget.ts";
 import { Engine } from "./engine.ts";
-import { checkFilters, setFilters } from "./filters.ts";
 import type { HeadScores } from "./head-scores.ts";
 import type { GgufHeader } from "./header.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
@@ -82,7 +81,10 @@ export async function loadDescribed(
   const variant = checkChoice("variant", options.variant ?? "auto", ["auto", "simd", "relaxed"]);
   const { sizes: wanted, activations, limit } = resolveOptions(header, architecture, options);
   checkProportion(header, architecture, activations, wanted);
-  const filters = await checkFilters(options.filters, wanted.cache.policy, architecture.config);
+  const { policy } = wanted.cache;
+  // Fetched where a host splits bundles: few policies choose by a file.
+  const files = options.filters !== undefined || policy?.needsFilters ? await import("./filters.ts") : undefined;
+  const filters = await files?.checkFilters(options.filters, policy, architecture.config);
   const start = platform.now();
   const { threads } = wanted;
   const asked = planMemory(header, architecture, activations, wanted);
@@ -95,7 +97,7 @@ export async function loadDescribed(
   const loading = { runtime: engine.runtime, source, header, options: { activations, signal, onProgress }, regions };
   await loadWeights(loading, architecture);
   engine.weights = regions;
-  if (filters !== undefined) await setFilters({ engine, header, activations }, filters);
+  if (filters !== undefined) await files?.setFilters({ engine, header, activations }, filters);
   await engine.startThreads();
   const weightsMs = platform.now() - start;
   return { platform, architecture, engine, plan, activations, budget: limit?.budget, weightsMs };

@@ -9,6 +9,7 @@ import type { CapsuleKind } from "./capsule/format.ts";
 import { type RestoreOptions, restoreCapsule } from "./capsule/restore.ts";
 import { type ChatMessage, type ChatTemplate, createChatTemplate, encodeChat } from "./chat.ts";
 import { createDetokenizer } from "./detokenizer.ts";
+import { ASYNC_DISPOSE } from "./dispose.ts";
 import type { Engine, RowRequest } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
 import { readHeader } from "./gguf.ts";
@@ -19,6 +20,7 @@ import { describeFormat } from "./kv-format.ts";
 import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine.ts";
 import { metadataString } from "./metadata.ts";
 import type { ModelConfig } from "./model-config.ts";
+import { wrongOption } from "./options.ts";
 import { Pack, type PackOptions, type PackPrompt, prefillPack } from "./pack.ts";
 import { formsOf } from "./plan.ts";
 import type { Platform } from "./platform.ts";
@@ -134,12 +136,7 @@ export class Model implements AsyncDisposable {
   /** A new, empty session. @throws ThimbleError out_of_memory, over_budget, closed, invalid_option */
   session(options: SessionOptions = {}): Session {
     this.#checkOpen();
-    const { tenant } = options;
-    if (tenant !== undefined && (typeof tenant !== "string" || tenant === "")) {
-      throw new ThimbleError("invalid_option", "tenant must be a text that names whose session it is", {
-        name: "tenant",
-      });
-    }
+    checkTenant(options.tenant);
     return this.adopt((onClose) => new Session(this, onClose, options));
   }
 
@@ -166,12 +163,16 @@ export class Model implements AsyncDisposable {
 
   /**
    * A session that goes on where a capsule was saved (`session.save`), with the same bits; docs/capsule.md. Of a capsule
-   * that continues another one, all are given: the full one first, the newest last.
+   * that continues another one, all are given: the full one first, the newest last. Whose session it is, no capsule says.
    * @throws ThimbleError closed, and the codes of `restoreCapsule`; there is no session then
    */
-  async restore(source: CapsuleSource | readonly CapsuleSource[], options: RestoreOptions = {}): Promise<Session> {
+  async restore(
+    source: CapsuleSource | readonly CapsuleSource[],
+    { tenant, ...options }: RestoreOptions & Pick<SessionOptions, "tenant"> = {},
+  ): Promise<Session> {
+    checkTenant(tenant);
     const state = await this.#restore(source, options, "session");
-    return this.#adopt(state.session, (onClose) => new Session(this, onClose, state));
+    return this.#adopt(state.session, (onClose) => new Session(this, onClose, { ...state, tenant }));
   }
 
   /**
@@ -251,7 +252,7 @@ export class Model implements AsyncDisposable {
     this.engine.runtime.close();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async [ASYNC_DISPOSE](): Promise<void> {
     await this.close();
   }
 
@@ -310,4 +311,10 @@ export async function loadFrom(platform: Platform, source: ByteSource, options: 
   } finally {
     await source.close();
   }
+}
+
+/** JavaScript callers pass anything. */
+function checkTenant(tenant: unknown): void {
+  if (tenant === undefined || (typeof tenant === "string" && tenant !== "")) return;
+  throw wrongOption("tenant", "tenant must be a text that names whose session it is");
 }

@@ -5,6 +5,7 @@
  */
 import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
 import type { ChatMessage } from "./chat.ts";
+import { ASYNC_DISPOSE } from "./dispose.ts";
 import { ThimbleError } from "./errors.ts";
 import type { Model } from "./model.ts";
 import { Session } from "./session.ts";
@@ -87,7 +88,7 @@ export class Pack implements AsyncDisposable {
     this.#onClose();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async [ASYNC_DISPOSE](): Promise<void> {
     this.close();
   }
 }

@@ -8,7 +8,7 @@ import type { Model } from "./model.ts";
 import { checkInteger } from "./options.ts";
 import { beginPrompt, endPrompt, promptRule } from "./prompt-end.ts";
 import { computeByLayers, goesByLayers } from "./prompt-layers.ts";
-import { atPromptEnd, beginThinning, rowsBefore, thin, thinningRule } from "./thinning.ts";
+import { atPromptEnd, beginThinning, hasRoom, makeRoom, thin, thinningRule } from "./thinning.ts";
 import type { SessionOptions } from "./token-turn.ts";
 
 /**
@@ -112,13 +112,11 @@ export async function perplexity(
           );
         }
       }
-      const room = thinning === undefined ? Number.POSITIVE_INFINITY : rowsBefore(engine, session, thinning);
-      if (thinning !== undefined && room < 1) {
-        await thin(engine, session, thinning, [], ids.slice(0, at), pass);
-        end = at;
-        continue;
+      let most = maxOutputs;
+      if (thinning !== undefined && !hasRoom(engine, session, thinning, maxOutputs)) {
+        most = Math.min(most, (await makeRoom(engine, session, thinning, [], ids.slice(0, at), pass)).rows);
       }
-      end = Math.min(at + Math.min(maxOutputs, room), at < prompted ? prompted : ids.length - 1, ids.length - 1);
+      end = Math.min(at + most, at < prompted ? prompted : ids.length - 1, ids.length - 1);
       const rows = ids.slice(at, end);
       model.forward(rows.map((input, i) => ({ session, input, position: at + i, logits: at + i + 1 >= from })));
       let output = 0;

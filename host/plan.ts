@@ -24,7 +24,8 @@ import { readKeep, wrongKeep } from "./keep.ts";
 import { type CacheOptions, cacheConfig, formNames, type KvFormName } from "./kv-cache.ts";
 import { checkHeads } from "./kv-format.ts";
 import type { MemoryLimit } from "./memory-limit.ts";
-import { checkChoice, checkInteger } from "./options.ts";
+import { checkChoice, checkInteger, wrongOption } from "./options.ts";
+import { DEFAULT_POLICY } from "./policy.ts";
 import { canGoByLayers, PROMPT_ORDERS } from "./prompt-layers.ts";
 import type { Keep } from "./token-turn.ts";
 import type { ActivationMode } from "./weight-form.ts";
@@ -258,7 +259,7 @@ function readOptions({ config }: Architecture, options: PlanOptions): ResolvedOp
 function promptOrders(options: PlanOptions, { policy }: Sizes["cache"]): readonly PromptOrder[] {
   const order = checkChoice("prompts", options.prompts ?? "auto", PROMPT_ORDERS);
   if (options.keep !== undefined && policy === undefined) {
-    throw wrongKeep("keep needs a policy that chooses: load the model with one");
+    throw wrongKeep(`keep needs a policy that chooses: load the model with one, as policy: "${DEFAULT_POLICY}"`);
   }
   const canGo = policy !== undefined && options.keep !== undefined && canGoByLayers(policy);
   if (order === "auto") return canGo ? ["chunks", "layers"] : ["chunks"];
@@ -267,7 +268,7 @@ function promptOrders(options: PlanOptions, { policy }: Sizes["cache"]): readonl
     policy === undefined || options.keep === undefined
       ? "what goes is decided with policy and keep: load the model with both"
       : `policy ${policy.name} looks at all layers, or reads them twice, before anything goes: take another one, or prompts: "chunks"`;
-  throw new ThimbleError("invalid_option", `prompts cannot go layer by layer: ${why}`, { name: "prompts" });
+  throw wrongOption("prompts", `prompts cannot go layer by layer: ${why}`);
 }
 
 /** What WebAssembly memory can have within a budget: it grows by 64 KiB. */

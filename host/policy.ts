@@ -4,7 +4,8 @@
  * @module
  */
 import { Observed, Policy, Size } from "../assembly/memory/status.ts";
-import { ThimbleError } from "./errors.ts";
+import type { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 
 /**
  * How a budget is dealt: every head the same, more to lower layers, by score among the heads of a layer, or all to some heads
@@ -177,7 +178,12 @@ const POLICIES = {
     dealing: "uniform",
     parameters: [["sinks", 8, 0, 1024], ["recent", 4, 0, 1024], ["blend", 0, 0, 1], SKETCH, CHUNK],
     taken: 0,
-    take: (values) => [values.get("sinks")!, values.get("recent")!, values.get("blend")!, 1],
+    take: (values: ReadonlyMap<string, number>): readonly number[] => [
+      values.get("sinks")!,
+      values.get("recent")!,
+      values.get("blend")!,
+      1,
+    ],
     observed: Observed.CHUNKS,
   },
   leverage: {
@@ -185,14 +191,14 @@ const POLICIES = {
     dealing: "uniform",
     parameters: [SKETCH],
     taken: 0,
-    take: () => [0, 0, 1, 0],
+    take: (): readonly number[] => [0, 0, 1, 0],
   },
   "non-causal-attention": {
     policy: Policy.COMPACTOR,
     dealing: "uniform",
     parameters: [CHUNK],
     taken: 0,
-    take: () => [0, 0, 0, 1],
+    take: (): readonly number[] => [0, 0, 0, 1],
     observed: Observed.CHUNKS,
   },
   h2o: {
@@ -238,6 +244,9 @@ export interface PolicySpec {
 
 /** Policies whose parameter `sinks` is what stays in any case; others count with it. */
 const PROTECTING: readonly Policy[] = [Policy.STREAMING, Policy.EXPECTED, Policy.SIMLAYER];
+
+/** What keeps most text and most values found at the same bytes (docs/quality.md); it reads each prompt once more. */
+export const DEFAULT_POLICY: PolicyName = "kvzip";
 
 /** "snapkv" or "snapkv:window=32,kernel=7". @throws ThimbleError invalid_option */
 export function parsePolicy(text: unknown): PolicySpec {
@@ -317,7 +326,7 @@ export function rowBytes(
 }
 
 function refuse(message: string): ThimbleError {
-  return new ThimbleError("invalid_option", message, { name: "policy" });
+  return wrongOption("policy", message);
 }
 
 /**

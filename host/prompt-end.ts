@@ -6,13 +6,13 @@
 import { Observed, Policy, Size, Status } from "../assembly/memory/status.ts";
 import { shareOf } from "./cache-pages.ts";
 import type { Engine } from "./engine.ts";
-import { ThimbleError } from "./errors.ts";
 import { boundedBudgets, headBudgets, overallBudgets, streamingSlots } from "./head-budgets.ts";
 import { type Kept, readKeep, wrongKeep } from "./keep.ts";
 import { pageSizes } from "./kv-cache.ts";
 import type { EvictedSpan } from "./ledger.ts";
-import { layerBudgets, type PolicySpec } from "./policy.ts";
-import { type PassHost, repeatContext } from "./repeat.ts";
+import { wrongOption } from "./options.ts";
+import { DEFAULT_POLICY, layerBudgets, type PolicySpec } from "./policy.ts";
+import type { PassHost } from "./repeat.ts";
 import type { Pin, SessionOptions } from "./token-turn.ts";
 
 export interface PromptRule {
@@ -32,18 +32,17 @@ const OWN = 2;
 export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptions): PromptRule | undefined {
   if (keep === undefined) return undefined;
   if (engine.sizes.cache.policy === undefined) {
-    throw new ThimbleError("invalid_option", "keep needs a policy that chooses: load the model with one", {
-      name: "policy",
-    });
+    throw wrongOption(
+      "policy",
+      `keep needs a policy that chooses: load the model with one, as policy: "${DEFAULT_POLICY}"`,
+    );
   }
   if (engine.sizes.cache.policy.dealing === "heads" && engine.headScores === undefined) {
-    throw new ThimbleError("invalid_option", "the policy deals by heads: load the model with headScores", {
-      name: "headScores",
-    });
+    throw wrongOption("headScores", "the policy deals by heads: load the model with headScores");
   }
   if (engine.config.queryGrouping === "key_norm") {
     const message = "this model's query heads follow the norms of all keys: no part of a prompt can go; leave keep out";
-    throw new ThimbleError("invalid_option", message, { name: "keep" });
+    throw wrongOption("keep", message);
   }
   const kept = readKeep(keep, engine.sizes.cache, engine.config);
   if (keep.bytes !== undefined && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
@@ -100,6 +99,7 @@ export async function endPrompt(
   }
   if (shareOf(rule.keep, longest(heldPositions(engine, session))) >= 1) return { spans: [], repeatedTokens: 0 };
   try {
+    const { repeatContext } = await import("./repeat.ts");
     const { tokens, recent } = await repeatContext(engine, session, ids, policy, pass);
     return { spans: evictPrompt(engine, session, rule, policy, recent), repeatedTokens: tokens };
   } finally {
@@ -206,13 +206,17 @@ export function evictLayers(
   runtime.floats(exports.policyParametersAddress(), 8).set(taken);
   const safe =
     policy.dealing === "adaptive" ? (policy.values.get("safeguard") ?? 0) : policy.dealing === "overall" ? 0 : OWN;
-  const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe, first, end, rule.most ?? 0);
+  const most = rule.most ?? wholePages(engine.sizes.contextLength);
+  const status = exports.promptEvict(session, policy.policy, sinks, rule.window, safe, first, end, most);
   if (status === Status.BAD_ARGUMENT) {
-    throw new ThimbleError("invalid_option", `policy ${policy.name} cannot serve this model's layers`, {
-      name: "policy",
-    });
+    throw wrongOption("policy", `policy ${policy.name} cannot serve this model's layers`);
   }
   runtime.check(status, "eviction at the end of a prompt");
+}
+
+/** Slots that a head may keep, since they end with a page, where the context does not; 0: any number. */
+function wholePages(contextLength: number): number {
+  return contextLength % Size.PAGE_SLOTS === 0 ? 0 : Math.floor(contextLength / Size.PAGE_SLOTS) * Size.PAGE_SLOTS;
 }
 
 /** What went of what was held, as spans of each head. */

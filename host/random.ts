@@ -1,6 +1,6 @@
 /**
- * A small seeded generator whose numbers are the same on every host: 32-bit integer operations only (`Math.imul`,
- * shifts, xor), and one exact conversion to f64.
+ * A small seeded generator whose numbers are the same on every host: integer operations only (`Math.imul`, shifts, xor; 64
+ * bits for the seed), and one exact conversion to f64.
  *
  * Seed (0..2^53-1), splitmix64, all modulo 2^64, twice:
  *   z = seed += 0x9e3779b97f4a7c15
@@ -18,7 +18,7 @@
  * @module
  */
 
-import { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 
 /** The largest seed, 2^53 - 1. */
 export const MAX_SEED = Number.MAX_SAFE_INTEGER;
@@ -41,9 +41,7 @@ export interface Random {
  */
 export function createRandom(seed: number): Random {
   if (!Number.isSafeInteger(seed) || seed < 0) {
-    throw new ThimbleError("invalid_option", `seed must be an integer in 0..2^53-1, got ${String(seed)}`, {
-      name: "seed",
-    });
+    throw wrongOption("seed", `seed must be an integer in 0..2^53-1, got ${String(seed)}`);
   }
   const s = seedState(seed);
   return {
@@ -73,47 +71,25 @@ function step(s: Uint32Array): number {
   return Math.imul((x << 7) | (x >>> 25), 9);
 }
 
-/** A 64-bit word as two u32 halves. */
-interface Word {
-  readonly low: number;
-  readonly high: number;
-}
-
+/** Two numbers of splitmix64, as four words. */
 function seedState(seed: number): Uint32Array {
-  let counter: Word = { low: seed >>> 0, high: Math.floor(seed / 0x100000000) };
+  const u64 = (x: bigint): bigint => BigInt.asUintN(64, x);
   const s = new Uint32Array(4);
+  let counter = BigInt(seed);
   for (let i = 0; i < 4; i += 2) {
-    const low = counter.low + 0x7f4a7c15;
-    counter = { low: low >>> 0, high: (counter.high + 0x9e3779b9 + (low > 0xffffffff ? 1 : 0)) >>> 0 };
-    let z = multiply(xorShift(counter, 30), 0x1ce4e5b9, 0xbf58476d);
-    z = xorShift(multiply(xorShift(z, 27), 0x133111eb, 0x94d049bb), 31);
-    s[i] = z.low;
-    s[i + 1] = z.high;
+    counter = u64(counter + 0x9e3779b97f4a7c15n);
+    let z = u64((counter ^ (counter >> 30n)) * 0xbf58476d1ce4e5b9n);
+    z = u64((z ^ (z >> 27n)) * 0x94d049bb133111ebn);
+    z ^= z >> 31n;
+    s[i] = Number(z & 0xffff_ffffn);
+    s[i + 1] = Number(z >> 32n);
   }
   return s;
-}
-
-/** x ^ (x >> shift), 0 < shift < 32. */
-function xorShift({ low, high }: Word, shift: number): Word {
-  return { low: (low ^ ((low >>> shift) | (high << (32 - shift)))) >>> 0, high: (high ^ (high >>> shift)) >>> 0 };
-}
-
-/** a * (high * 2^32 + low) modulo 2^64; `upper` is the high half of low * low, from 16-bit limbs. */
-function multiply(a: Word, low: number, high: number): Word {
-  const a0 = a.low & 0xffff;
-  const a1 = a.low >>> 16;
-  const b0 = low & 0xffff;
-  const b1 = low >>> 16;
-  const middle = a1 * b0 + ((a0 * b0) >>> 16);
-  const upper = a1 * b1 + (middle >>> 16) + ((a0 * b1 + (middle & 0xffff)) >>> 16);
-  return { low: Math.imul(a.low, low) >>> 0, high: (upper + Math.imul(a.low, high) + Math.imul(a.high, low)) >>> 0 };
 }
 
 function checkState(state: readonly number[]): void {
   const isWord = (word: number) => Number.isInteger(word) && word >= 0 && word <= 0xffffffff;
   if (!Array.isArray(state) || state.length !== 4 || !state.every(isWord) || state.every((word) => word === 0)) {
-    throw new ThimbleError("invalid_option", "a generator state is four integers in 0..2^32-1, not all zero", {
-      name: "state",
-    });
+    throw wrongOption("state", "a generator state is four integers in 0..2^32-1, not all zero");
   }
 }

@@ -12,7 +12,7 @@ import type { ChatMessage } from "./chat.ts";
 import { createDetokenizer } from "./detokenizer.ts";
 import { ThimbleError } from "./errors.ts";
 import type { LedgerEntry } from "./ledger.ts";
-import { checkInteger } from "./options.ts";
+import { checkInteger, wrongOption } from "./options.ts";
 import type { Pin } from "./token-turn.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -80,7 +80,7 @@ export class Recalls {
     const held = firstOutside(entries, { first, end });
     if (held !== undefined) {
       const message = `token ${held} has not been evicted; recall takes spans that session.ledger names, or parts of them`;
-      throw new ThimbleError("invalid_option", message, { name: "recall" });
+      throw wrongOption("recall", message);
     }
     const asked = union([...this.#asked, { first, end }]);
     const needed = nTokensOf(asked);
@@ -122,7 +122,7 @@ export class Recalls {
     const last = messages.at(-1);
     if (last?.role !== "user") {
       const message = "what is recalled stands in front of a user's message, and the last one is none; call unrecall";
-      throw new ThimbleError("invalid_option", message, { name: "recall" });
+      throw wrongOption("recall", message);
     }
     const passages = this.#asked.map(
       ({ first, end }) => `"""\n${plainText(ids.slice(first, end), tokenizer)}\n"""\n\n`,

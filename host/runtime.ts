@@ -51,13 +51,13 @@ const PAGE = 65_536;
 
 /** @throws ThimbleError unsupported_runtime where WebAssembly SIMD, or the variant asked for, does not run */
 export async function createRuntime(platform: Platform, options: RuntimeOptions = {}): Promise<Runtime> {
-  const variant = chooseVariant(options.variant ?? "auto", platform.name);
+  const variant = chooseVariant(options.variant ?? "auto", platform);
   const wanted = canShare(platform) ? (options.threads ?? 1) : 1;
   const shared = wanted > 1 ? await shareable(platform, variant, options.maximumBytes ?? 2 ** 32) : undefined;
   const { exports } = await instantiate<EngineExports & Record<string, unknown>>(
     shared?.module ?? (await platform.wasm(variant)),
     shared === undefined ? {} : { env: { memory: shared.memory } },
-  );
+  ).catch(memoryRefused);
   const memory = shared?.memory ?? exports.memory;
   exports.arenaStart();
   let workers: readonly WorkerHandle[] = [];
@@ -87,15 +87,27 @@ export async function createRuntime(platform: Platform, options: RuntimeOptions 
   };
 }
 
-/** The module and the memory that workers share with the caller. */
+/** The module and the memory that workers share with the caller; undefined where the host refuses that memory. */
 async function shareable(
   platform: Platform,
   variant: Variant,
   maximumBytes: number,
-): Promise<{ module: WebAssembly.Module; memory: WebAssembly.Memory }> {
+): Promise<{ module: WebAssembly.Module; memory: WebAssembly.Memory } | undefined> {
   const source = await platform.wasm(`${variant}-threads`);
   const maximum = Math.min(PAGE, Math.ceil(maximumBytes / PAGE));
-  return { module: await compile(source), memory: new WebAssembly.Memory({ initial: 1, maximum, shared: true }) };
+  const module = await compile(source);
+  try {
+    return { module, memory: new WebAssembly.Memory({ initial: 1, maximum, shared: true }) };
+  } catch {
+    return undefined; // its maximum is reserved at once, which some hosts refuse; one thread needs no such memory
+  }
+}
+
+/** Even one page: what engines throw where they have no address space, or the process no memory. */
+function memoryRefused(cause: unknown): never {
+  if (!(cause instanceof RangeError)) throw cause;
+  const message = "the host gives no WebAssembly memory; close other models, pages or workers and load it again";
+  throw new ThimbleError("out_of_memory", message, { cause });
 }
 
 async function compile(source: BufferSource | WebAssembly.Module | Response): Promise<WebAssembly.Module> {

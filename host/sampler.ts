@@ -26,6 +26,7 @@
  */
 
 import { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 import { createRandom, type Random } from "./random.ts";
 import type { ResolvedSampling } from "./sampling-options.ts";
 import { selectTop, sortBestFirst } from "./top-ids.ts";
@@ -225,11 +226,7 @@ function argmax(logits: Float32Array): number {
 function applyMask(logits: Float32Array, mask: Uint32Array): void {
   const nWords = (logits.length + 31) >>> 5;
   if (mask.length < nWords) {
-    throw new ThimbleError("invalid_option", `the mask needs ${nWords} words of 32 tokens, got ${mask.length}`, {
-      name: "mask",
-      needed: nWords,
-      available: mask.length,
-    });
+    throw wrongOption("mask", `the mask needs ${nWords} words of 32 tokens, got ${mask.length}`, nWords, mask.length);
   }
   for (let word = 0; word < nWords; ++word) {
     const bits = mask[word]!;
@@ -243,8 +240,6 @@ function applyMask(logits: Float32Array, mask: Uint32Array): void {
 
 function nothingAllowed(byOptions: boolean): ThimbleError {
   return byOptions
-    ? new ThimbleError("invalid_option", "no token is allowed: the mask and the logit bias ban them all", {
-        name: "mask",
-      })
+    ? wrongOption("mask", "no token is allowed: the mask and the logit bias ban them all")
     : new ThimbleError("internal", "every logit is -Infinity");
 }

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { ThimbleError } from "./errors.ts";
+import type { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 import { MAX_SEED } from "./random.ts";
 
 /** The largest count an option takes; it fits an i32. */
@@ -122,5 +123,5 @@ function checkInteger(name: string, value: number, min: number, max: number): nu
 
 function invalid(name: string, allowed: string, value: unknown): ThimbleError {
   const shown = typeof value === "string" ? JSON.stringify(value) : String(value);
-  return new ThimbleError("invalid_option", `${name} must be ${allowed}, got ${shown}`, { name });
+  return wrongOption(name, `${name} must be ${allowed}, got ${shown}`);
 }

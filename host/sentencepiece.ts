@@ -80,7 +80,7 @@ export function createSpmEncoder({ tokens, scores, controls, unknownId }: Vocabu
 }
 
 /** Place of each token's score among the scores, the highest first; equal scores share it. */
-function ordersOf(scores: readonly number[]): Int32Array {
+export function ordersOf(scores: readonly number[]): Int32Array {
   const places = new Map<number, number>();
   for (const score of Float64Array.from(new Set(scores)).sort().reverse()) places.set(score, places.size);
   return Int32Array.from(scores, (score) => places.get(score)!);

@@ -3,17 +3,20 @@
  * means, cut back and filled again as turns need it, so an aborted turn leaves the session as it was.
  * @module
  */
+import { type CacheMap, mapCache } from "./cache-map.ts";
 import type { SavedCapsule } from "./capsule/known-links.ts";
 import { type SaveOptions, saveCapsule } from "./capsule/save.ts";
 import type { Totals } from "./capsule/state.ts";
 import type { ChatMessage } from "./chat.ts";
+import { ASYNC_DISPOSE } from "./dispose.ts";
 import { ThimbleError } from "./errors.ts";
 import { describeForgotten, type Forgotten } from "./forgotten.ts";
 import { type GenerateOptions, Generation, type GenerationResult, runTurn } from "./generation.ts";
 import type { Model } from "./model.ts";
 import { checkChoice, checkInteger } from "./options.ts";
 import { type RecallState, Recalls } from "./recall.ts";
-import { commonPrefix, TokenSession } from "./token-session.ts";
+import { commonPrefix } from "./session-cache.ts";
+import { TokenSession } from "./token-session.ts";
 import type { PausedTurn, Pin, SessionOptions } from "./token-turn.ts";
 
 /**
@@ -168,6 +171,11 @@ export class Session extends EventTarget implements AsyncDisposable {
     return Array.from({ length: nLayers }, (_, layer) => held.slice(layer * nKvHeads, (layer + 1) * nKvHeads));
   }
 
+  /** The cache's pages as they are now, to be looked at; also while a turn is under way. @throws ThimbleError closed */
+  cacheMap(): CacheMap {
+    return mapCache(this.model.engine, this.#session.address);
+  }
+
   /**
    * Keeps a message, or tokens [first, end) of the conversation, from being evicted; takes effect with the next turn. The
    * system prompt is pinned by itself where the session evicts.
@@ -273,7 +281,7 @@ export class Session extends EventTarget implements AsyncDisposable {
     this.#onClose();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async [ASYNC_DISPOSE](): Promise<void> {
     this.close();
   }
 

@@ -6,6 +6,7 @@
  */
 
 import { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 import type { ByteSource, ModelSource } from "./source.ts";
 
 /** A Blob is read in pieces of this many bytes, so that a large target never needs a second copy of its size. */
@@ -25,10 +26,9 @@ export function openSource(source: ModelSource, name?: string): ByteSource {
     // Not "read": a Node stream has that too.
     if ("sequential" in source) return source;
   }
-  throw new ThimbleError(
-    "invalid_option",
+  throw wrongOption(
+    "source",
     "a model source must be a Uint8Array, an ArrayBuffer, a Blob, a ReadableStream of bytes or a ByteSource",
-    { name: "source" },
   );
 }
 

@@ -6,7 +6,7 @@
  * an Aho-Corasick automaton over UTF-16 units: time is linear in the text, whatever the stop strings.
  * @module
  */
-import { ThimbleError } from "./errors.ts";
+import { wrongOption } from "./options.ts";
 
 export interface StopMatch {
   /** Text that is safe to show: it precedes any stop string and is no beginning of one. */
@@ -74,9 +74,7 @@ function buildAutomaton(stops: readonly string[]): Node {
   const root = create(0);
   for (const stop of stops) {
     if (typeof stop !== "string" || stop === "") {
-      throw new ThimbleError("invalid_option", "a stop string must be a text of at least one character", {
-        name: "stop",
-      });
+      throw wrongOption("stop", "a stop string must be a text of at least one character");
     }
     let node = root;
     for (let at = 0; at < stop.length; at++) {

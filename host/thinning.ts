@@ -11,12 +11,13 @@
 import { Observed, Policy, Size } from "../assembly/memory/status.ts";
 import type { Engine } from "./engine.ts";
 import { ThimbleError } from "./errors.ts";
-import type { EvictionRule } from "./evictor.ts";
+import { type EvictionRule, tooMuchStays } from "./evictor.ts";
 import { streamingSlots } from "./head-budgets.ts";
 import type { EvictedSpan } from "./ledger.ts";
+import { wrongOption } from "./options.ts";
 import type { PolicySpec } from "./policy.ts";
 import { evictPrompt, NEVER, type PromptRule } from "./prompt-end.ts";
-import { type PassHost, repeatContext } from "./repeat.ts";
+import type { PassHost } from "./repeat.ts";
 import type { Pin } from "./token-turn.ts";
 
 const PAGE = Size.PAGE_SLOTS;
@@ -49,12 +50,10 @@ export function thinningRule(
   if (rule.overflow !== "evict" || policy === undefined || policy.name === "streaming") return undefined;
   if (policy.policy === Policy.SIMLAYER) {
     const message = "simlayerkv keeps all of layers that are not lazy: it cannot hold a session to a size; use another";
-    throw new ThimbleError("invalid_option", `${message} policy, or another overflow`, { name: "overflow" });
+    throw wrongOption("overflow", `${message} policy, or another overflow`);
   }
   if (policy.dealing === "heads" && engine.headScores === undefined) {
-    throw new ThimbleError("invalid_option", "the policy deals by heads: load the model with headScores", {
-      name: "headScores",
-    });
+    throw wrongOption("headScores", "the policy deals by heads: load the model with headScores");
   }
   const most = Math.min(mostSlots(engine, policy), rule.maxPages * PAGE - spareSlots(policy));
   const wanted = keep !== undefined && "slots" in keep.keep ? keep.keep.slots : most;
@@ -111,10 +110,11 @@ function ruleOf(
   const least = Math.max(sinks + window, policy.dealing === "heads" ? streamingSlots(policy, slots) : 0) + PAGE;
   if (target >= least) return { policy, slots, target, sinks, window };
   const needed = Math.ceil((least * PARTS) / (PARTS - 1) / PAGE + 2) * PAGE;
-  throw new ThimbleError(
-    "invalid_option",
+  throw wrongOption(
+    "keep",
     `${slots} tokens a KV head are too few to choose from: first and newest tokens that stay, and a page of ${PAGE}, take ${least} of the ${target} that are left each time; give it ${needed}, or protect fewer`,
-    { name: "keep", needed, available: slots },
+    needed,
+    slots,
   );
 }
 
@@ -123,11 +123,7 @@ export function checkPins({ sinks, window, target }: ThinningRule, pins: readonl
   const pinned = pins.reduce((sum, { first, end }) => sum + Math.max(0, end - Math.max(first, sinks)), 0);
   const needed = sinks + window + pinned + PAGE;
   if (pinned === 0 || needed <= target) return;
-  const message = `first tokens, pins and window keep so much that nothing could be evicted: with a page for what comes ${needed} tokens of ${target}`;
-  throw new ThimbleError("context_length_exceeded", `${message}; pin less, or keep more`, {
-    needed,
-    available: target,
-  });
+  throw tooMuchStays(needed, target);
 }
 
 interface HeldSlots {
@@ -162,6 +158,15 @@ export function rowsBefore(engine: Engine, session: number, { slots, policy }: T
   return Math.max(0, untilClosed, Math.floor((room + open) / PAGE) * PAGE - open);
 }
 
+/** Whether a session takes so many rows without being thinned first. */
+export function hasRoom(engine: Engine, session: number, rule: ThinningRule, rows: number): boolean {
+  const slots = engine.runtime.exports.sessionSlots(session);
+  const open = slots % PAGE;
+  // A page that is open takes what is left of it: no need to count the slots of all heads for every token.
+  if (open > 0 && rows <= Math.min(PAGE - open, engine.sizes.contextLength - slots)) return true;
+  return rowsBefore(engine, session, rule) >= rows;
+}
+
 /** A session is to be thinned whenever it is full: what policies look at counts from its first token on. */
 export function beginThinning(engine: Engine, session: number, { policy }: ThinningRule): void {
   const { exports } = engine.runtime;
@@ -175,8 +180,15 @@ export function isObserving({ runtime }: Engine, session: number, { policy }: Th
   return policy.observed === Observed.LARGEST || runtime.exports.observedStart(session) >>> 0 !== NEVER;
 }
 
+interface Thinned {
+  /** What went. */
+  readonly spans: readonly EvictedSpan[];
+  /** Tokens that were read once more. */
+  readonly repeatedTokens: number;
+}
+
 /**
- * Makes room in a full session, `ids` being all its tokens.
+ * Thins a session, `ids` being all its tokens.
  * @throws ThimbleError out_of_memory, over_budget; what the pass throws
  */
 export async function thin(
@@ -186,7 +198,7 @@ export async function thin(
   pins: readonly Pin[],
   ids: readonly number[],
   pass: PassHost,
-): Promise<{ readonly spans: readonly EvictedSpan[]; readonly repeatedTokens: number }> {
+): Promise<Thinned> {
   const { exports } = engine.runtime;
   const { policy, sinks, window, target } = rule;
   let repeatedTokens = 0;
@@ -194,6 +206,7 @@ export async function thin(
   if (policy.observed === Observed.LARGEST) {
     const from = exports.observedStart(session) >>> 0;
     const span = { start: from === NEVER ? 0 : from, end: ids.length - window };
+    const { repeatContext } = await import("./repeat.ts");
     ({ tokens: repeatedTokens, recent } = await repeatContext(engine, session, ids, policy, pass, span));
   }
   const spans = evictPrompt(
@@ -206,6 +219,30 @@ export async function thin(
   // Attention within chunks is scored and gone: the chunks that come are others.
   if (policy.observed === Observed.CHUNKS) exports.observeRows(session, ids.length);
   return { spans, repeatedTokens };
+}
+
+/**
+ * Makes room where a session has none.
+ * @returns rows that it takes now; what `thin` gives
+ * @throws ThimbleError context_length_exceeded where nothing could go; what `thin` throws
+ */
+export async function makeRoom(
+  engine: Engine,
+  session: number,
+  rule: ThinningRule,
+  pins: readonly Pin[],
+  ids: readonly number[],
+  pass: PassHost,
+): Promise<{ readonly rows: number } & Thinned> {
+  const rows = rowsBefore(engine, session, rule);
+  if (rows > 0) return { rows, spans: [], repeatedTokens: 0 };
+  const thinned = await thin(engine, session, rule, pins, ids, pass);
+  const room = rowsBefore(engine, session, rule);
+  if (room > 0) return { rows: room, ...thinned };
+  throw new ThimbleError("context_length_exceeded", "the policy found nothing to evict; pin less, or keep more", {
+    needed: rule.slots + 1,
+    available: rule.slots,
+  });
 }
 
 /** What `rule` leaves at a prompt's end of which a share stays. */

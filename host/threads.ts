@@ -4,12 +4,13 @@
  * @module
  */
 import type { EngineExports } from "./exports.ts";
+import type { WasmMemory, WasmModule } from "./host-types.ts";
 import type { Platform } from "./platform.ts";
 
 /** What a worker needs: it instantiates the module over the memory and calls `work(part)`, which returns at the end. */
 export interface WorkerStart {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
+  readonly module: WasmModule;
+  readonly memory: WasmMemory;
   readonly part: number;
 }
 

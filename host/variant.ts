@@ -1,10 +1,11 @@
 /**
  * Which build of the module a host can run. Features are found by validating a tiny module, and the one relaxed operation
- * that kernels use is run on numbers whose result the specification leaves no choice about: whoever gets them wrong gets
- * the baseline build.
+ * that kernels use is run on chosen numbers (relaxed-probe.ts): whoever gets them wrong gets the baseline build.
  * @module
  */
 import { ThimbleError } from "./errors.ts";
+import type { Platform } from "./platform.ts";
+import { relaxedProbe } from "./relaxed-probe.ts";
 
 /** Build variants of the one source; the same bits. */
 export type Variant = "simd" | "relaxed";
@@ -20,35 +21,10 @@ const SIMD_PROBE = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11,
 ]);
 
-/** Activations and nibbles of the probe, byte by byte; all the extremes meet. */
-const ACTIVATIONS = [-127, -127, 127, 127, -127, 127, 127, -127, 1, -1, 64, -64, 0, 127, -3, 5];
-const NIBBLES = [15, 15, 15, 15, 15, 15, 15, 14, 1, 2, 8, 7, 15, 0, 9, 11];
-
-/** `i16x8.relaxed_dot_i8x16_i7x16_s` of two constants, compared with their sums: returns 1 where all lanes are right. */
-function relaxedProbe(): Uint8Array<ArrayBuffer> {
-  const constant = (bytes: Uint8Array): number[] => [0xfd, 0x0c, ...bytes];
-  const sums = Int16Array.from({ length: 8 }, (_, i) => {
-    const at = 2 * i;
-    return ACTIVATIONS[at]! * NIBBLES[at]! + ACTIVATIONS[at + 1]! * NIBBLES[at + 1]!;
-  });
-  const body = [
-    0, // no locals
-    ...constant(new Uint8Array(Int8Array.from(ACTIVATIONS).buffer)),
-    ...constant(Uint8Array.from(NIBBLES)),
-    ...[0xfd, 0x92, 0x02], // i16x8.relaxed_dot_i8x16_i7x16_s
-    ...constant(new Uint8Array(sums.buffer)),
-    ...[0xfd, 0x2d], // i16x8.eq
-    ...[0xfd, 0x83, 0x01], // i16x8.all_true
-    0x0b,
-  ];
-  const header = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 5, 1, 1, 112, 0, 0];
-  return Uint8Array.from([...header, 10, body.length + 2, 1, body.length, ...body]);
-}
-
-function runsRelaxed(): boolean {
+function runsRelaxed(compiled?: WebAssembly.Module): boolean {
   const probe = relaxedProbe();
   if (!WebAssembly.validate(probe)) return false;
-  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(probe));
+  const { exports } = new WebAssembly.Instance(compiled ?? new WebAssembly.Module(probe));
   return (exports as { p: () => number }).p() === 1;
 }
 
@@ -56,12 +32,16 @@ function runsRelaxed(): boolean {
  * The variant to load.
  * @throws ThimbleError unsupported_runtime where WebAssembly SIMD, or the variant asked for, does not run
  */
-export function chooseVariant(choice: VariantChoice, host: string): Variant {
+export function chooseVariant(choice: VariantChoice, platform: Pick<Platform, "name" | "relaxedProbe">): Variant {
+  const { name: host } = platform;
   if (!WebAssembly.validate(SIMD_PROBE)) {
-    throw new ThimbleError("unsupported_runtime", `WebAssembly SIMD is missing on this ${host} host`);
+    throw new ThimbleError(
+      "unsupported_runtime",
+      `this ${host} host has no WebAssembly SIMD; use a newer version, or a CPU with SSE4.1 or NEON`,
+    );
   }
   if (choice === "simd") return choice;
-  const isRelaxed = runsRelaxed();
+  const isRelaxed = runsRelaxed(platform.relaxedProbe);
   if (isRelaxed || choice === "auto") return isRelaxed ? "relaxed" : "simd";
   const message = `relaxed SIMD does not run on this ${host} host; use variant "auto" or "simd"`;
   throw new ThimbleError("unsupported_runtime", message, { name: choice });

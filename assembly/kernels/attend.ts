@@ -198,13 +198,16 @@ function refine(scores: usize, state: usize, q: usize, queries: usize, work: usi
   softmaxSpan(scores, hidden, count, state);
 }
 
-/** The scores that attention has for one query head, f32, of all slots before the task's end and to the end of its sixteen. */
-export function headScores(out: usize, q: usize, task: AttendTask): void {
+/**
+ * The scores that attention has for one query head, f32, of slots [first, end) and to the end of its sixteen; `first` begins a
+ * page, `end` is one or the task's.
+ */
+export function headScores(out: usize, q: usize, task: AttendTask, first: u32, end: u32): void {
   const queries = task.scratch + SPAN_OUT + HEADS * outStride(task.valueDim);
   const work = queries + HEADS * queryBytes(task.keyDim);
   if (task.rope == 0) quantizeQueries(queries, q, task, 1);
-  for (let span: u32 = 0; span < task.end; span += Size.SPAN_SLOTS) {
-    wholeScores(out + (span << 2), q, queries, work, task, span, min<u32>(Size.SPAN_SLOTS, task.end - span));
+  for (let span = first; span < end; span += Size.SPAN_SLOTS, out += Size.SPAN_SLOTS << 2) {
+    wholeScores(out, q, queries, work, task, span, min<u32>(Size.SPAN_SLOTS, end - span));
   }
 }
 

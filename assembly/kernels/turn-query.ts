@@ -10,9 +10,9 @@
  */
 import { firstPosition } from "../cache/page";
 import { AttendTask, RopeTable } from "../memory/records";
-import { cosSin64 } from "./double";
 import { hadamard, hadamardRef } from "./hadamard";
 import { rope, ropeRef } from "./rope";
+import { turnAngles } from "./turn-angles";
 
 /** Bytes of the scratch. */
 // @ts-ignore: decorator
@@ -28,17 +28,10 @@ export function shiftOf(task: AttendTask, page: usize, slot: u32): u32 {
   return slot - firstPosition(page) - task.head.lead;
 }
 
-/** Cosines of s * frequency, then minus its sines; kept from call to call. */
+/** Kept from call to call. */
 function prepareAngles(angles: usize, task: AttendTask, shift: u32): void {
   if (task.shift == shift && task.shiftRope == task.rope) return;
-  const half = task.ropeDim >> 1;
-  const pair = angles + (task.ropeDim << 2);
-  const frequencies = changetype<RopeTable>(task.rope).frequencies;
-  for (let i: u32 = 0; i < half; ++i) {
-    cosSin64(pair, <f64>shift * load<f64>(frequencies + (i << 3)));
-    store<f32>(angles + (i << 2), <f32>load<f64>(pair));
-    store<f32>(angles + ((half + i) << 2), <f32>-load<f64>(pair, 8));
-  }
+  turnAngles(angles, changetype<RopeTable>(task.rope), shift, task.ropeDim, angles + (task.ropeDim << 2));
   task.shift = shift;
   task.shiftRope = task.rope;
 }

@@ -75,7 +75,8 @@ export class RopeTable {
   angles: usize;
   /** f32 [ropeDim / 2], or 0. */
   divisors: usize;
-  spare: u32;
+  /** Rotations by the digits of a shift (kernels/turn-angles.ts), or 0. */
+  turns: usize;
   /** Factor of cosines and sines. */
   magnitude: f64;
   base: f64;

@@ -8,6 +8,7 @@ import { pageBytes } from "../cache/page";
 import { attendScratch } from "../kernels/attend";
 import { tileBytes } from "../kernels/pack";
 import { ropeFrequencies } from "../kernels/rope-frequencies";
+import { fillTurns, turnsBytes } from "../kernels/turn-angles";
 import { arenaAlloc } from "../memory/arena";
 import { AttendTask, Engine, engine, Layer, layerAt, Linear, ropeAt, RopeTable, stride8 } from "../memory/records";
 import { sketchBytes } from "../policy/leverage";
@@ -154,6 +155,7 @@ export function layoutRunState(stagingBytes: u32): Status {
     const table = ropeAt(e, i);
     table.frequencies = arenaAlloc(<u64>e.ropeDim << 2);
     table.angles = arenaAlloc((rows * e.ropeDim) << 2);
+    if (e.slotPositions != 0) table.turns = arenaAlloc(turnsBytes(e.ropeDim));
   }
   const scratch = attendScratch(e.keyDim, e.valueDim) + (changesQueries(e) ? sectionScratch(e.keyDim, e.valueDim) : 0);
   e.attentionBytes = <u32>((taskOffset(e) + scratch) | 63) + 1;
@@ -201,7 +203,11 @@ export function layoutRunState(stagingBytes: u32): Status {
 export function finishLoad(): void {
   const e = engine();
   memory.fill(e.staging, 0, e.stagingBytes);
-  for (let i: u32 = 0; i < e.nRopes; ++i) ropeFrequencies(ropeAt(e, i), e.ropeDim);
+  for (let i: u32 = 0; i < e.nRopes; ++i) {
+    const table = ropeAt(e, i);
+    ropeFrequencies(table, e.ropeDim);
+    if (table.turns != 0) fillTurns(table, e.ropeDim, smallScratch(e));
+  }
   for (let part: u32 = 0; part < e.nThreads; ++part) {
     const task = taskOf(e, part);
     task.keyDim = e.keyDim;

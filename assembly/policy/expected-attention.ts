@@ -18,6 +18,7 @@ import { exp1 } from "../kernels/exp";
 import { hadamard } from "../kernels/hadamard";
 import { AttendTask, Engine, HeadView, Layer, RopeTable, Session } from "../memory/records";
 import { Part, Size } from "../memory/status";
+import { readSeenKeys } from "./seen-keys";
 import { dotF32, isUsed, readAt, readHead } from "./slots";
 
 // @ts-ignore: decorator
@@ -138,7 +139,7 @@ export function scoreExpected(
   const rows = <f64>countedRows(e, session);
   const weights = e.policyWeights;
   averageRotation(e, layer, session.nextPosition, future);
-  readHead(e, head, Part.KEYS);
+  readSeenKeys(e, session, layer, head);
   if (e.rotateKeys != 0) for (let j: u32 = 0; j < n; ++j) hadamard(readAt(e, j, e.keyDim), e.keyDim);
   memory.fill(out, 0, n << 2);
   for (let h = kv * group; h < (kv + 1) * group; ++h) {

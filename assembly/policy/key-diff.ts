@@ -3,16 +3,16 @@
  *
  *   anchor = mean over j of k_j / |k_j|;   score_j = -cos(k_j, anchor)
  */
-import { Engine, HeadView } from "../memory/records";
-import { Part } from "../memory/status";
-import { dotF32, isUsed, readAt, readHead } from "./slots";
+import { Engine, HeadView, Layer, Session } from "../memory/records";
+import { readPlacedKeys } from "./seen-keys";
+import { dotF32, isUsed, readAt } from "./slots";
 
 /** As kvpress has it: smaller norms count as this. */
 const TINY: f32 = 1e-12;
 
-export function scoreKeyDiff(e: Engine, head: HeadView, out: usize): void {
+export function scoreKeyDiff(e: Engine, session: Session, layer: Layer, head: HeadView, out: usize): void {
   const dim = e.keyDim;
-  readHead(e, head, Part.KEYS);
+  readPlacedKeys(e, session, layer, head);
   const anchor = e.policyWeights;
   memory.fill(anchor, 0, dim << 2);
   for (let j: u32 = 0; j < head.length; ++j) {

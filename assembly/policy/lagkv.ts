@@ -6,11 +6,12 @@
  *   s = softmax over the partition of std over d of y (of n - 1);   score = its rank in the partition of (s_key + s_value) / 2
  *   ranks as fractions of lag; sinks, the last whole partition and what follows it stay
  *
- * Ranks of different partitions tie: later ones stay first here.
+ * Ranks of different partitions tie: later ones stay first here. Channels are those of the cache, Hadamard-rotated where it is.
  */
 import { exp64 } from "../kernels/double";
-import { Engine, HeadView } from "../memory/records";
+import { Engine, HeadView, Layer, Session } from "../memory/records";
 import { Part } from "../memory/status";
+import { readPlacedKeys } from "./seen-keys";
 import { readAt, readHead } from "./slots";
 
 /** Smallest or largest value of channel d over slots [first, end). */
@@ -68,7 +69,7 @@ function rank(out: usize, copy: usize, first: u32, lag: u32): void {
   }
 }
 
-export function scoreLagKv(e: Engine, head: HeadView, sinks: u32, lag: u32, out: usize): void {
+export function scoreLagKv(e: Engine, session: Session, layer: Layer, head: HeadView, sinks: u32, lag: u32, out: usize): void {
   const n = head.length;
   for (let j: u32 = 0; j < n; ++j) store<f32>(out + (j << 2), 1);
   if (n < sinks + 2 * lag) {
@@ -78,7 +79,8 @@ export function scoreLagKv(e: Engine, head: HeadView, sinks: u32, lag: u32, out:
   const partitions = (n - sinks) / lag;
   memory.fill(out + (sinks << 2), 0, ((partitions - 1) * lag) << 2);
   for (let part: i32 = Part.KEYS; part <= Part.VALUES; ++part) {
-    readHead(e, head, part);
+    if (part == Part.KEYS) readPlacedKeys(e, session, layer, head);
+    else readHead(e, head, part);
     const dim = part == Part.KEYS ? e.keyDim : e.valueDim;
     for (let p: u32 = 0; p + 1 < partitions; ++p) addPartition(e, out, sinks + p * lag, lag, dim);
   }

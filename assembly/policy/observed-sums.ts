@@ -31,7 +31,7 @@ export function addObserved(e: Engine, session: Session, layer: Layer, kv: u32, 
   const sums = sumsOf(e, session, layer.firstHead + kv);
   const bytes = ((task.end + 3) & ~3) << 2;
   for (let h: u32 = 0; h < task.nHeads; ++h, q += task.keyDim << 2) {
-    headScores(weights, q, task);
+    headScores(weights, q, task, 0, task.end);
     softmaxSpan(weights, 0, task.end, task.scratch);
     const inverse = f32x4.splat(<f32>1 / load<f32>(task.scratch, 4));
     for (let i: usize = 0; i < bytes; i += 16) {

@@ -79,11 +79,11 @@ function scoreHead(e: Engine, session: Session, layer: Layer, kv: u32, policy: P
   const out = scoresOf(e, kv);
   const rows = observedCount(e, session);
   if (policy == Policy.KEY_NORM) scoreKeyNorm(e, head, out);
-  else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, head, out);
+  else if (policy == Policy.KEY_DIFF) scoreKeyDiff(e, session, layer, head, out);
   else if (policy == Policy.SNAPKV) scoreSnapKv(e, session, layer, head, kv, rows, <u32>parameter(e, 0), out);
   else if (policy == Policy.FINCH) scoreFinch(e, session, layer, head, kv, rows, out);
-  else if (policy == Policy.Q_FILTER) scoreQFilter(e, layer, head, kv, out);
-  else if (policy == Policy.LAGKV) scoreLagKv(e, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
+  else if (policy == Policy.Q_FILTER) scoreQFilter(e, session, layer, head, kv, out);
+  else if (policy == Policy.LAGKV) scoreLagKv(e, session, layer, head, <u32>parameter(e, 0), <u32>parameter(e, 1), out);
   else if (policy == Policy.EXPECTED) {
     scoreExpected(e, session, layer, head, kv, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2) != 0, out);
     if (parameter(e, 3) != 0) timesValueNorm(e, head, parameter(e, 4), out);
@@ -135,14 +135,16 @@ function bound(e: Engine, layer: Layer, n: u32, most: u32): void {
 }
 
 /** The scores of a layer's heads as policies and protection have them. */
-function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, sinks: u32, window: u32): void {
+function scoreLayer(e: Engine, session: Session, layer: Layer, policy: Policy, sinks: u32, window: u32, most: u32): void {
   const rows = observedCount(e, session);
   const together = choosesTogether(policy) || policy == Policy.COMPACTOR;
   if (policy == Policy.COMPACTOR) {
     scoreCompactor(e, session, layer, <u32>parameter(e, 0), <u32>parameter(e, 1), parameter(e, 2), parameter(e, 3));
   } else if (policy == Policy.TOVA) scoreTova(e, session, layer, rows);
   else if (policy == Policy.CHUNKKV) {
-    scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), budgetOf(e, layer, 0), sinks, window);
+    const budget = budgetOf(e, layer, 0);
+    const bounded = most != 0 ? min<u32>(budget, most) : budget;
+    scoreChunkKv(e, session, layer, rows, <u32>parameter(e, 0), <u32>parameter(e, 1), bounded, sinks, window);
   }
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
     if (!together) scoreHead(e, session, layer, kv, policy, budgetOf(e, layer, kv));
@@ -199,7 +201,7 @@ export function promptEvict(address: usize, scoring: u32, sinks: u32, window: u3
     if (policy == Policy.SIMLAYER) {
       if (!isLazy(e, session, layer, rows, <u32>parameter(e, 1), sinks, budgetOf(e, layer, 0), parameter(e, 0))) continue;
     }
-    scoreLayer(e, session, layer, policy, sinks, window);
+    scoreLayer(e, session, layer, policy, sinks, window, most);
     if (most != 0) bound(e, layer, n, most);
     if (safe <= 1) {
       let k: u32 = 0;

@@ -6,15 +6,15 @@
  * f points where the mean query does; kvpress keeps -f and takes it off.
  */
 import { hadamard } from "../kernels/hadamard";
-import { Engine, engine, HeadView, Layer } from "../memory/records";
-import { Part } from "../memory/status";
-import { dotF32, readAt, readHead } from "./slots";
+import { Engine, engine, HeadView, Layer, Session } from "../memory/records";
+import { readPlacedKeys } from "./seen-keys";
+import { dotF32, readAt } from "./slots";
 
-export function scoreQFilter(e: Engine, layer: Layer, head: HeadView, kv: u32, out: usize): void {
+export function scoreQFilter(e: Engine, session: Session, layer: Layer, head: HeadView, kv: u32, out: usize): void {
   const filter = e.policyWeights;
   memory.copy(filter, e.filters + ((<usize>(layer.firstHead + kv) * e.keyDim) << 2), e.keyDim << 2);
   if (e.rotateKeys != 0) hadamard(filter, e.keyDim);
-  readHead(e, head, Part.KEYS);
+  readPlacedKeys(e, session, layer, head);
   for (let j: u32 = 0; j < head.length; ++j) store<f32>(out + (j << 2), dotF32(readAt(e, j, e.keyDim), filter, e.keyDim));
 }
 

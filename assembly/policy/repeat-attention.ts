@@ -10,6 +10,7 @@ import { headScores } from "../kernels/attend";
 import { softmaxSpan } from "../kernels/softmax-span";
 import { sumsOf } from "../cache/observation";
 import { AttendTask, Engine, engine, HeadView, Layer, Session } from "../memory/records";
+import { Size } from "../memory/status";
 import { scoresOf, slotFrom } from "./slots";
 
 /**
@@ -26,6 +27,13 @@ export function observeSpan(session: usize, fork: usize, from: u32, sinks: u32, 
   e.observedHigh = high;
 }
 
+/** The next slot from `slot` on that begins a page. */
+// @ts-ignore: decorator
+@inline
+function pageEnd(slot: u32): u32 {
+  return (slot + Size.PAGE_SLOTS - 1) & ~(Size.PAGE_SLOTS - 1);
+}
+
 /** Slots [first, end) are not seen. */
 function hide(scores: usize, first: u32, end: u32): void {
   for (let j = first; j < end; ++j) store<f32>(scores + (j << 2), -Infinity);
@@ -40,15 +48,24 @@ export function addLargest(e: Engine, layer: Layer, kv: u32, task: AttendTask, q
   const high = slotFrom(e, head, e.observedHigh);
   const sinks = min<u32>(slotFrom(e, head, e.observedSinks), low);
   const own = slotFrom(e, head, e.observedFrom);
+  // Pages that nothing is seen of are left out: those between the sinks and the span, and between the span and the repetition.
+  const spanPage = max<u32>(pageEnd(sinks), low - (low % Size.PAGE_SLOTS));
+  const ownPage = max<u32>(pageEnd(high), own - (own % Size.PAGE_SLOTS));
+  const sinkEnd = pageEnd(sinks);
+  const highEnd = min<u32>(pageEnd(high), task.end);
+  const before = spanPage - sinkEnd;
+  const skipped = before + ownPage - pageEnd(high);
   for (let h: u32 = 0; h < task.nHeads; ++h, q += task.keyDim << 2) {
-    headScores(weights, q, task);
-    hide(weights, sinks, low);
-    hide(weights, high, own);
-    softmaxSpan(weights, 0, task.end, task.scratch);
+    headScores(weights, q, task, 0, sinkEnd);
+    headScores(weights + (sinkEnd << 2), q, task, spanPage, highEnd);
+    headScores(weights + ((highEnd - before) << 2), q, task, ownPage, task.end);
+    hide(weights, sinks, low - before);
+    hide(weights, high - before, own - skipped);
+    softmaxSpan(weights, 0, task.end - skipped, task.scratch);
     const inverse: f32 = <f32>1 / load<f32>(task.scratch, 4);
     for (let j = low; j < high; ++j) {
       const at = sums + (j << 2);
-      store<f32>(at, max<f32>(load<f32>(at), load<f32>(weights + (j << 2)) * inverse));
+      store<f32>(at, max<f32>(load<f32>(at), load<f32>(weights + ((j - before) << 2)) * inverse));
     }
   }
 }

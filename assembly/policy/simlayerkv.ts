@@ -9,8 +9,7 @@
  */
 import { headOf } from "../cache/heads";
 import { Engine, Layer, Session } from "../memory/records";
-import { Part } from "../memory/status";
-import { readHead } from "./slots";
+import { readSeenKeys } from "./seen-keys";
 import { slotsBefore, windowAttention } from "./window-attention";
 
 /** `rows` queries were observed; of them the last `w` count. */
@@ -23,7 +22,7 @@ export function isLazy(e: Engine, session: Session, layer: Layer, rows: u32, w: 
     const end = slotsBefore(e, session, head, last);
     const recent = budget > sinks ? budget - sinks + last : last;
     const first = max<u32>(sinks, end > recent ? end - recent : 0);
-    readHead(e, head, Part.KEYS);
+    readSeenKeys(e, session, layer, head);
     for (let h = kv * group; h < (kv + 1) * group; ++h) {
       for (let r = rows - last; r < rows; ++r) {
         windowAttention(e, session, layer, head, h, r, rows);

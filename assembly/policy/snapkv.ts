@@ -7,14 +7,13 @@
  * w is the number of rows observed; as kvpress has it, neighbours beyond the ends count as 0.
  */
 import { Engine, HeadView, Layer, Session } from "../memory/records";
-import { Part } from "../memory/status";
-import { readHead } from "./slots";
+import { readSeenKeys } from "./seen-keys";
 import { addWindow, slotsBefore } from "./window-attention";
 
 export function scoreSnapKv(e: Engine, session: Session, layer: Layer, head: HeadView, kv: u32, rows: u32, kernel: u32, out: usize): void {
   const group = layer.nHeads / layer.nKvHeads;
   const n = slotsBefore(e, session, head, rows);
-  readHead(e, head, Part.KEYS);
+  readSeenKeys(e, session, layer, head);
   memory.fill(out, 0, head.length << 2);
   addWindow(e, session, layer, head, kv, rows, false, out);
   const factor: f32 = <f32>1 / <f32>(group * rows * kernel);

@@ -7,8 +7,8 @@
  */
 import { headOf } from "../cache/heads";
 import { Engine, Layer, Session } from "../memory/records";
-import { Part } from "../memory/status";
-import { readHead, scoresOf } from "./slots";
+import { readSeenKeys } from "./seen-keys";
+import { scoresOf } from "./slots";
 import { windowAttention } from "./window-attention";
 
 /** Scores of all KV heads of a layer, which have equally many slots. */
@@ -19,7 +19,7 @@ export function scoreTova(e: Engine, session: Session, layer: Layer, rows: u32):
   memory.fill(out, 0, length << 2);
   for (let kv: u32 = 0; kv < layer.nKvHeads; ++kv) {
     const head = headOf(session, layer.firstHead + kv);
-    readHead(e, head, Part.KEYS);
+    readSeenKeys(e, session, layer, head);
     for (let h = kv * group; h < (kv + 1) * group; ++h) {
       windowAttention(e, session, layer, head, h, rows - 1, rows);
       for (let j: u32 = 0; j + 1 < length; ++j) {

@@ -169,7 +169,10 @@ export function turnsTable(results: QualityResults): string {
   return variantTable(askedVariants(results.cases, names), columns);
 }
 
-/** At each ratio, the policy that keeps most. */
+/** Bytes of a variant beyond the share asked for: policies of whole heads or layers may keep far more. */
+const MOST_BEYOND = 0.1;
+
+/** At each ratio, the policy that keeps most in about the bytes that were asked for. */
 export function bestTable(cases: Cases): string {
   const ratios = unique(
     variantNames(cases)
@@ -177,7 +180,9 @@ export function bestTable(cases: Cases): string {
       .map(({ ratio }) => ratio),
   );
   const rows = ratios.flatMap((ratio) => {
-    const candidates = variantNames(cases).filter((each) => each.ratio === ratio && each.format === "q8");
+    const candidates = variantNames(cases)
+      .filter((each) => each.ratio === ratio && each.format === "q8")
+      .filter(({ name }) => bytesShare(cases, name) <= 1 - ratio + MOST_BEYOND);
     const ranked = candidates
       .map((each) => ({ ...each, kept: kept(cases, each.name) }))
       .filter((each) => each.kept !== undefined)

@@ -45,15 +45,33 @@ export function parseFormat(name: string): Format {
   return { name, options };
 }
 
-/** Policies that need nothing but the model and the prompt. */
-export const MEASURED: readonly string[] = POLICY_NAMES.filter((name) => isMeasured(parsePolicy(name)));
+/** Files that some policies choose by, as `thimble calibrate` and `thimble calibrate-heads` write them. */
+export interface PolicyFiles {
+  readonly filters?: Uint8Array | undefined;
+  readonly headScores?: string | undefined;
+}
 
-function isMeasured({ dealing, needsFilters }: PolicySpec): boolean {
-  return dealing !== "heads" && !needsFilters;
+/** Policies that need nothing but the model, the prompt and these files. */
+export function measuredWith(files: PolicyFiles): string[] {
+  return POLICY_NAMES.filter((name) => lackedBy(parsePolicy(name), files) === undefined);
+}
+
+/** The option for a file that a policy needs and does not have. */
+function lackedBy({ dealing, needsFilters }: PolicySpec, files: PolicyFiles): string | undefined {
+  if (needsFilters && files.filters === undefined) return "--filters";
+  return dealing === "heads" && files.headScores === undefined ? "--head-scores" : undefined;
+}
+
+/** Those of the files that a model is loaded with. */
+export function filesFor(policy: string | undefined, { filters, headScores }: PolicyFiles): PolicyFiles {
+  if (policy === undefined) return {};
+  const { needsFilters, dealing } = parsePolicy(policy);
+  return { ...(needsFilters ? { filters } : {}), ...(dealing === "heads" ? { headScores } : {}) };
 }
 
 /** Whether one prefill can serve a policy with others: it needs of it no more than the queries of its last rows. */
-export function isPlain({ policy, values, observed, queryStatistics }: PolicySpec): boolean {
+export function isPlain({ policy, values, observed, queryStatistics, needsFilters, dealing }: PolicySpec): boolean {
+  if (needsFilters || dealing === "heads") return false;
   const isSimple = (policy & Policy.CRITICAL) === 0 && queryStatistics === 0;
   return isSimple && observed === Observed.NOTHING && !values.has("sketch");
 }
@@ -70,10 +88,10 @@ export function groupVariants(variants: readonly Variant[]): Variant[][] {
 }
 
 /** Every policy at every ratio (the share that goes), and the whole prompt. @throws ThimbleError invalid_option */
-export function variantsOf(policies: readonly string[], ratios: readonly number[]): Variant[] {
+export function variantsOf(policies: readonly string[], ratios: readonly number[], files: PolicyFiles = {}): Variant[] {
   const full: Variant = { name: FULL, rule: undefined, policy: undefined };
   const choosing = policies.flatMap((text): Variant[] => {
-    const { policy, sinks, window } = parseProtected(text);
+    const { policy, sinks, window } = parseProtected(text, files);
     return ratios.map((ratio) => ({
       name: `${text}@${ratio}`,
       rule: { keep: { share: 1 - ratio }, sinks, window },
@@ -83,12 +101,12 @@ export function variantsOf(policies: readonly string[], ratios: readonly number[
   return [full, ...choosing];
 }
 
-function parseProtected(text: string): { policy: PolicySpec; sinks: number; window: number } {
+function parseProtected(text: string, files: PolicyFiles): { policy: PolicySpec; sinks: number; window: number } {
   const [, name, sinks = "0", window = "0"] = /^(.*?)(?:\+s(\d+)r(\d+))?$/.exec(text)!;
   const policy = parsePolicy(name);
-  if (!isMeasured(policy)) {
-    const message = `${name} needs a file; measured are ${MEASURED.join(", ")}`;
-    throw new ThimbleError("invalid_option", message, { name: "policies" });
+  const lacked = lackedBy(policy, files);
+  if (lacked !== undefined) {
+    throw new ThimbleError("invalid_option", `${name} needs ${lacked} FILE`, { name: "policies" });
   }
   return { policy, sinks: Number(sinks), window: Number(window) };
 }
@@ -99,15 +117,15 @@ export function splitPolicies(list: string): string[] {
 }
 
 /**
- * Options to load a model with, so that every variant can be made of one prefill: the policy that looks at most rows.
- * Formats whose pages go as a whole have no policies, and only the full cache remains.
+ * Options to load a model with, so that every variant can be made of one prefill: the policy that looks at most rows. The whole
+ * prompt alone is held under a policy too, since what pages are by default depends on whether there is one. Formats whose pages go as a whole have no policies, and only the full cache remains.
  */
 export function loadOptionsOf(
   format: Format,
   variants: readonly Variant[],
 ): { options: Format["options"]; variants: Variant[] } {
-  const specs = variants.flatMap(({ policy }) => policy ?? []);
-  if (specs.length === 0) return { options: format.options, variants: [...variants] };
+  const asked = variants.flatMap(({ policy }) => policy ?? []);
+  const specs = asked.length === 0 ? [parsePolicy("streaming")] : asked;
   const most = specs.reduce((a, b) => (b.observeRows > a.observeRows ? b : a));
   const options = { ...format.options, policy: describePolicy(most) };
   try {

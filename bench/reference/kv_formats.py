@@ -35,6 +35,7 @@ import json
 import math
 import struct
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -295,8 +296,8 @@ class Forms:
     channel_scales: torch.Tensor | None = None
 
 
-def forms_of(v: Variant, part: str, x: torch.Tensor, n_kv: int, layer: int) -> Forms:
-    """x [heads, tokens, dim], whole pages."""
+def forms_of(v: Variant, part: str, x: torch.Tensor, n_kv: int, layer: int, sinks: int = SINKS) -> Forms:
+    """x [heads, tokens, dim], whole pages, of which the first `sinks` tokens stay at 8 bits."""
     form = v.keys if part == "keys" else v.values
     flat = lambda t: t.flatten(1, 2)
     if form == "f32":
@@ -310,7 +311,7 @@ def forms_of(v: Variant, part: str, x: torch.Tensor, n_kv: int, layer: int) -> F
     aged, channel_scales = few_bits(v, part, dense)
     plain = torch.zeros_like(aged.dense) if aged.plain is None else aged.plain
     stays = torch.zeros(pages.shape[:2], dtype=torch.bool, device=x.device)
-    stays[:, : SINKS // PAGE] = True
+    stays[:, : sinks // PAGE] = True
     for head in v.sensitive(layer):
         stays[head::n_kv] = True
     stays = stays[..., None, None]
@@ -368,15 +369,27 @@ def weighted(w: torch.Tensor, part: Part, first: int, end: int, top: int) -> tor
     return out if plain is None else out + w @ plain
 
 
-def attend(v: Variant, q: torch.Tensor, keys: Forms, values: Forms, chunk: int) -> torch.Tensor:
-    """q [heads, shared, tokens, dim], scaled; forms of [heads, tokens, dim]. Returns the shape of q."""
-    _, shared, n, _ = q.shape
+def attend(
+    v: Variant,
+    q: torch.Tensor,
+    keys: Forms,
+    values: Forms,
+    chunk: int,
+    first: int = 0,
+    empty: torch.Tensor | None = None,
+    watch: Callable[[int, torch.Tensor], None] | None = None,
+) -> torch.Tensor:
+    """q [heads, shared, rows, dim], scaled, of the tokens from `first` on; forms of [heads, tokens, dim]. Returns q's shape.
+
+    Slots that are `empty` [heads, tokens] are not seen. `watch` is given each chunk's first token and weights [heads, shared,
+    rows, tokens]."""
+    shared = q.shape[1]
     out = torch.empty_like(q)
-    for a in range(0, n, chunk):
-        end = min(a + chunk, n)
+    for a in range(first, first + q.shape[2], chunk):
+        end = min(a + chunk, first + q.shape[2])
         rows = end - a
         far = max(0, a - v.window)
-        x = q[:, :, a:end].flatten(1, 2)
+        x = q[:, :, a - first : end - first].flatten(1, 2)
         xq = round_query(x, v.q)
         block = torch.arange(a, end, device=q.device) // PAGE
         column = torch.arange(far, end, device=q.device)
@@ -392,13 +405,17 @@ def attend(v: Variant, q: torch.Tensor, keys: Forms, values: Forms, chunk: int) 
         near = torch.where(recent, xq @ keys.recent.dense[:, far:end].transpose(1, 2), near)
         near = torch.where(own, x @ keys.exact[:, far:end].transpose(1, 2), near)
         s[..., far:] = near.masked_fill_(hidden, -math.inf)
+        if empty is not None:
+            s.masked_fill_(empty[:, None, :end], -math.inf)
         w = torch.softmax(s, -1)
         del s
+        if watch is not None:
+            watch(a, w.unflatten(1, (shared, rows)))
         near = w[..., far:]
         o = (near * own) @ values.exact[:, far:end] + weighted(near * recent, values.recent, far, end, v.w)
         w[..., far:].mul_(~(own | recent))
         o += weighted(w, values.aged, 0, end, v.w)
-        out[:, :, a:end] = o.unflatten(1, (shared, rows))
+        out[:, :, a - first : end - first] = o.unflatten(1, (shared, rows))
     return out
 
 
@@ -420,6 +437,10 @@ def hadamard(x: torch.Tensor) -> torch.Tensor:
 def half_split(w: np.ndarray, dim: int) -> np.ndarray:
     """Rows of heads from pair order (2 i, 2 i + 1) to half-split order (i, i + dim / 2)."""
     return w.reshape(-1, dim // 2, 2, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
+
+
+# layer, q [sequences * KV heads, shared, tokens, dim], scaled, keys and values [sequences * KV heads, tokens, dim] -> like q
+Attention = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Llama:
@@ -447,37 +468,47 @@ class Llama:
     def rms(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * weight
 
-    def rope(self, x: torch.Tensor) -> torch.Tensor:
+    def rope(self, x: torch.Tensor, at: int = 0) -> torch.Tensor:
+        """x [..., tokens, dim] of positions from `at` on."""
         a, b = x.chunk(2, -1)
-        return torch.cat([a * self.cos - b * self.sin, b * self.cos + a * self.sin], -1)
+        cos, sin = (table[at : at + x.shape[-2]] for table in (self.cos, self.sin))
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
     def heads(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return (x @ weight.T).unflatten(-1, (-1, self.dim)).transpose(1, 2)
 
     @torch.no_grad()
-    def nll(self, ids: torch.Tensor, v: Variant, chunk: int) -> torch.Tensor:
-        """ids [documents, tokens], whole pages -> -ln p [documents, tokens - 1] of all but the first token."""
+    def hidden(self, ids: torch.Tensor, v: Variant, attention: Attention, at: int = 0) -> torch.Tensor:
+        """ids [sequences, tokens] of positions from `at` on -> what logits are made of [sequences, tokens, size]."""
         h = self.embedding[ids]
         shared = self.n_heads // self.n_kv
         for i, layer in enumerate(self.layers):
             x = self.rms(h, layer["attn_norm"])
-            q = self.rope(self.heads(x, layer["attn_q"])) / math.sqrt(self.dim)
-            k, values = self.rope(self.heads(x, layer["attn_k"])), self.heads(x, layer["attn_v"])
+            q = self.rope(self.heads(x, layer["attn_q"]), at) / math.sqrt(self.dim)
+            k, values = self.rope(self.heads(x, layer["attn_k"]), at), self.heads(x, layer["attn_v"])
             if v.rot:
                 q, k = hadamard(q), hadamard(k)
             if v.vrot:
                 values = hadamard(values)
             q = q.unflatten(1, (self.n_kv, shared)).flatten(0, 1).contiguous()
-            k_forms = forms_of(v, "keys", k.flatten(0, 1), self.n_kv, i)
-            v_forms = forms_of(v, "values", values.flatten(0, 1), self.n_kv, i)
-            o = attend(v, q, k_forms, v_forms, chunk)
+            o = attention(i, q, k.flatten(0, 1), values.flatten(0, 1))
             if v.vrot:
                 o = hadamard(o)
             o = o.unflatten(0, (-1, self.n_kv)).flatten(1, 2).transpose(1, 2).flatten(2)
             h = h + o @ layer["attn_output"].T
             x = self.rms(h, layer["ffn_norm"])
             h = h + (torch.nn.functional.silu(x @ layer["ffn_gate"].T) * (x @ layer["ffn_up"].T)) @ layer["ffn_down"].T
-        h = self.rms(h, self.norm)
+        return self.rms(h, self.norm)
+
+    @torch.no_grad()
+    def nll(self, ids: torch.Tensor, v: Variant, chunk: int) -> torch.Tensor:
+        """ids [documents, tokens], whole pages -> -ln p [documents, tokens - 1] of all but the first token."""
+
+        def attention(i: int, q: torch.Tensor, k: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+            k_forms, v_forms = forms_of(v, "keys", k, self.n_kv, i), forms_of(v, "values", values, self.n_kv, i)
+            return attend(v, q, k_forms, v_forms, chunk)
+
+        h = self.hidden(ids, v, attention)
         out = torch.empty(ids.shape[0], ids.shape[1] - 1, device=h.device)
         for d in range(ids.shape[0]):
             for a in range(0, ids.shape[1] - 1, 2048):

@@ -5,12 +5,14 @@
 import { openUrl } from "../../host/http-source.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { loadFrom, type Model } from "../../host/model.ts";
+import { openLocation } from "../../host/open-location.ts";
 import type { Plan } from "../../host/plan.ts";
 import { planFrom, type SourcePlanOptions } from "../../host/plan-source.ts";
 import type { Platform } from "../../host/platform.ts";
-import type { ByteSource, ModelSource } from "../../host/source.ts";
-import { openSource } from "../../host/sources.ts";
+import type { ModelSource } from "../../host/source.ts";
 import type { ModuleName } from "../../host/variant.ts";
+import { fetchModule } from "./fetch-module.ts";
+import { pause } from "./pause.ts";
 
 export * from "../../host/index.ts";
 
@@ -24,7 +26,7 @@ const MODULES: Readonly<Record<ModuleName, () => URL>> = {
 
 export const platform: Platform = {
   name: "browser",
-  wasm: (name) => fetch(MODULES[name]()),
+  wasm: (name) => fetchModule(MODULES[name]()),
   spawn(start, onError) {
     const worker = new Worker(new URL("./browser-worker.js", import.meta.url), { type: "module" });
     worker.addEventListener("error", onError);
@@ -32,22 +34,13 @@ export const platform: Platform = {
     return worker;
   },
   open: (location, signal) => openUrl(location, { signal }),
-  pause() {
-    const channel = new MessageChannel(); // not setTimeout: nested timers are clamped to 4 ms
-    return new Promise((resolve) => {
-      channel.port1.onmessage = () => {
-        channel.port1.close();
-        resolve();
-      };
-      channel.port2.postMessage(null);
-    });
-  },
+  pause,
   now: () => performance.now(),
 };
 
 /** Loads a GGUF model from a URL, bytes, a Blob or a stream. @throws ThimbleError; see `loadFrom` */
 export async function loadModel(source: string | URL | ModelSource, options: LoadOptions = {}): Promise<Model> {
-  return loadFrom(platform, await openModel(source, options.signal), options);
+  return loadFrom(platform, await openLocation(platform, source, options.signal), options);
 }
 
 /**
@@ -56,10 +49,5 @@ export async function loadModel(source: string | URL | ModelSource, options: Loa
  * @throws ThimbleError; see `planHeader`
  */
 export async function plan(source: string | URL | ModelSource, options: SourcePlanOptions = {}): Promise<Plan> {
-  return planFrom(await openModel(source, options.signal), options);
-}
-
-async function openModel(source: string | URL | ModelSource, signal: AbortSignal | undefined): Promise<ByteSource> {
-  const isLocation = typeof source === "string" || source instanceof URL;
-  return isLocation ? platform.open(String(source), signal) : openSource(source);
+  return planFrom(await openLocation(platform, source, options.signal), options);
 }

@@ -7,7 +7,7 @@ import { BYTE_SIZE_WORDS, parseByteSize } from "../../host/byte-size.ts";
 import { ThimbleError } from "../../host/errors.ts";
 import { KV_FORMS } from "../../host/kv-cache.ts";
 import { KV_FORMAT_PIECES, parseKvFormat } from "../../host/kv-format.ts";
-import { POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
+import { DEFAULT_POLICY, POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
 import { PROMPT_ORDERS } from "../../host/prompt-layers.ts";
 import { OVERFLOWS } from "../../host/token-turn.ts";
 import {
@@ -126,7 +126,7 @@ export const MEMORY = {
     policy,
     "What chooses the tokens that stay where --kv-ratio, --kv-slots or --kv-bytes keep fewer than all",
     {
-      default: "none",
+      default: `${DEFAULT_POLICY} then, which keeps most and reads the prompt once more; else none`,
     },
   ),
   chunk: single(integer(1, 4096), "Prompt tokens computed together: more take more memory", { default: "64" }),
@@ -280,7 +280,7 @@ export function memoryOptions(values: Values<typeof MEMORY> & KeepValues): PlanO
     kvGroup: values["kv-group"] === undefined ? undefined : Number(values["kv-group"]),
     kvRotation: values["kv-rotation"] === undefined ? undefined : values["kv-rotation"] === "on",
     kvFormat: values["kv-format"],
-    policy: values.policy,
+    policy: values.policy ?? (keepOption(values) === undefined ? undefined : DEFAULT_POLICY),
     keep: keepOption(values),
     prompts: values.prompts,
     chunk,
@@ -341,13 +341,11 @@ export function generateOptions(values: Values<typeof GENERATION>): GenerateOpti
   };
 }
 
-/** What is to be kept, if anything is said. @throws UsageError where that and --policy do not go together */
-function keepOption(values: KeepValues & Pick<Values<typeof MEMORY>, "policy">): SessionOptions["keep"] {
+/** What is to be kept, if anything is said. @throws UsageError where more than one is */
+function keepOption(values: KeepValues): SessionOptions["keep"] {
   const wishes = Object.entries({ ratio: values["kv-ratio"], slots: values["kv-slots"], bytes: values["kv-bytes"] });
   const given = wishes.filter(([, value]) => value !== undefined);
   if (given.length > 1) throw new UsageError("--kv-ratio, --kv-slots and --kv-bytes do not go together");
-  if (given.length === 1 && values.policy === undefined)
-    throw new UsageError(`--kv-${given[0]![0]} needs a --policy that chooses`);
   return given.length === 0 ? undefined : Object.fromEntries(given);
 }
 

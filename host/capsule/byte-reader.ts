@@ -3,6 +3,7 @@
  * @module
  */
 import { ThimbleError } from "../errors.ts";
+import { wrongOption } from "../options.ts";
 import { malformed } from "./format.ts";
 
 /** What a capsule is restored from. */
@@ -73,7 +74,7 @@ export class ByteReader {
 
 function notASource(): ThimbleError {
   const message = "a capsule must be a ReadableStream of bytes, a Uint8Array, an ArrayBuffer or a Blob";
-  return new ThimbleError("invalid_option", message, { name: "source" });
+  return wrongOption("source", message);
 }
 
 function readerOf(source: ReadableStream<Uint8Array> | Blob): ReadableStreamDefaultReader<Uint8Array> {

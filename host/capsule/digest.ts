@@ -40,7 +40,7 @@ export function digestsOf(model: CapsuleModel): Promise<Digests> {
 }
 
 /** @throws ThimbleError unsupported_runtime */
-export function webCrypto(): SubtleCrypto {
+export function webCrypto(): typeof crypto.subtle {
   const subtle = globalThis.crypto?.subtle;
   if (subtle !== undefined) return subtle;
   throw new ThimbleError("unsupported_runtime", "capsules need WebCrypto; browsers have it in secure contexts (https)");

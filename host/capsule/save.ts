@@ -7,6 +7,7 @@ import { Size } from "../../assembly/memory/status.ts";
 import type { Engine } from "../engine.ts";
 import { ThimbleError } from "../errors.ts";
 import { wideDigest } from "../kv-format.ts";
+import { wrongOption } from "../options.ts";
 import type { HeldSession, TokenSession } from "../token-session.ts";
 import { sealChunks } from "./chunks.ts";
 import { type CapsuleModel, digestsOf } from "./digest.ts";
@@ -83,7 +84,7 @@ function baseOf(session: TokenSession, since: string | undefined): KnownLink | u
   if (base !== undefined && base.links < MAX_LINKS) return base;
   const message =
     "since is no capsule that this session was last saved as or made from; leave it out to save all of it";
-  throw new ThimbleError("invalid_option", message, { name: "since" });
+  throw wrongOption("since", message);
 }
 
 async function* write(writing: Writing): AsyncGenerator<Uint8Array, void> {

@@ -16,6 +16,8 @@
  * @module
  */
 import { ThimbleError } from "../errors.ts";
+import type { WebCryptoKey } from "../host-types.ts";
+import { wrongOption } from "../options.ts";
 import { webCrypto } from "./digest.ts";
 import { HASH_BYTES, keyPart, malformed, PLAIN_HEADER_BYTES } from "./format.ts";
 
@@ -28,7 +30,7 @@ export function frameOf(bytes: number): Uint8Array<ArrayBuffer> {
 }
 
 /** An AES-GCM key that may encrypt (and decrypt), or 32 bytes. */
-export type CapsuleKey = CryptoKey | Uint8Array;
+export type CapsuleKey = WebCryptoKey | Uint8Array;
 
 /** Protects the chunks of one capsule, in order. */
 export interface Sealer {
@@ -55,7 +57,7 @@ export function checkKey(key: unknown): CapsuleKey | undefined {
   // A CryptoKey of whatever realm.
   const name = (key as { algorithm?: { name?: unknown } } | null)?.algorithm?.name;
   if (name === "AES-GCM") return key as CryptoKey;
-  throw new ThimbleError("invalid_option", "key must be an AES-GCM CryptoKey or 32 bytes", { name: "key" });
+  throw wrongOption("key", "key must be an AES-GCM CryptoKey or 32 bytes");
 }
 
 const AES = { name: "AES-GCM" } as const;

@@ -10,12 +10,13 @@
  * @module
  */
 import { ThimbleError } from "../errors.ts";
+import { wrongOption } from "../options.ts";
 import type { Session } from "../session.ts";
 import { mismatch, toHex } from "./format.ts";
 import type { SaveOptions } from "./save.ts";
 import { CapsuleScanner } from "./scan.ts";
 
-/** What a store needs of a storage of `unstorage`. */
+/** What a store needs of a storage of `unstorage`, or of one's own: what was set is what one gets. */
 export interface CapsuleStorage {
   getItem(key: string): Promise<unknown>;
   setItem(key: string, value: string): Promise<void>;
@@ -160,7 +161,7 @@ function checkBase(name: string, { header }: CapsuleScanner, before: readonly Ke
 function checkName(name: string): void {
   if (typeof name === "string" && NAME.test(name) && !name.includes("..")) return;
   const message = `"${String(name)}" cannot name a capsule: up to 128 of A-Z a-z 0-9 _ - and single dots inside`;
-  throw new ThimbleError("invalid_option", message, { name: "name" });
+  throw wrongOption("name", message);
 }
 
 function partKey(name: string, generation: string, part: number): string {
@@ -178,11 +179,21 @@ async function tried<T>(run: () => Promise<T>): Promise<T> {
 
 /** The oldest first. */
 async function readIndex(storage: CapsuleStorage, name: string): Promise<readonly Kept[] | undefined> {
-  const value: unknown = await tried(() => storage.getItem(name + INDEX)); // unstorage has parsed the JSON
-  if (value === null || value === undefined) return undefined;
-  const { links } = value as { links?: unknown };
+  const stored: unknown = await tried(() => storage.getItem(name + INDEX));
+  if (stored === null || stored === undefined) return undefined;
+  const { links } = parsed(stored) as { links?: unknown };
   if (Array.isArray(links) && links.length > 0 && links.length <= MAX_KEPT && links.every(isKept)) return links;
   throw new ThimbleError("capsule_malformed", `the store's index of "${name}" is not one`);
+}
+
+/** unstorage has parsed the JSON; a storage of one's own need not. */
+function parsed(stored: unknown): unknown {
+  if (typeof stored !== "string") return stored;
+  try {
+    return JSON.parse(stored) ?? {};
+  } catch {
+    return {};
+  }
 }
 
 function isKept(value: unknown): value is Kept {
@@ -207,7 +218,7 @@ async function removeParts(storage: CapsuleStorage, name: string, { generation, 
 async function* partsOf(capsule: ReadableStream<Uint8Array> | Uint8Array): AsyncGenerator<Uint8Array, void> {
   let part = new Uint8Array(PART_BYTES);
   let filled = 0;
-  for await (const piece of capsule instanceof Uint8Array ? [capsule] : capsule) {
+  for await (const piece of capsule instanceof Uint8Array ? [capsule] : piecesOf(capsule)) {
     for (let at = 0; at < piece.byteLength; ) {
       const taken = piece.subarray(at, at + PART_BYTES - filled);
       part.set(taken, filled);
@@ -220,6 +231,22 @@ async function* partsOf(capsule: ReadableStream<Uint8Array> | Uint8Array): Async
     }
   }
   if (filled > 0) yield part.slice(0, filled);
+}
+
+/** Not every engine iterates over streams (WebKit). */
+async function* piecesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  const reader = stream.getReader();
+  let isOver = false;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      isOver = done;
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    if (!isOver) await reader.cancel().catch(() => {}); // a failed stream rejects with what the read threw
+  }
 }
 
 /** The newest first, as `model.restore` reads them. */

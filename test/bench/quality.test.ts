@@ -25,9 +25,16 @@ import {
   referenceTable,
 } from "../../bench/quality/tables.ts";
 import { turnsItems } from "../../bench/quality/turns-items.ts";
-import { parseFormat, splitPolicies, variantsOf } from "../../bench/quality/variants.ts";
+import {
+  filesFor,
+  loadOptionsOf,
+  measuredWith,
+  parseFormat,
+  splitPolicies,
+  variantsOf,
+} from "../../bench/quality/variants.ts";
 import { curvePlot } from "../../bench/report/svg-curves.ts";
-import { pageSizes } from "../../host/kv-cache.ts";
+import { cacheConfig, pageSizes } from "../../host/kv-cache.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import { perplexity } from "../../host/perplexity.ts";
 import { DEFAULT_MODEL, load } from "../model/load.ts";
@@ -277,12 +284,24 @@ test("items: values and nothing else are graded, and the same on every machine",
   );
 });
 
+test("policies that choose by a file are measured where it is given, and only they are loaded with it", () => {
+  const filters = new Uint8Array(8);
+  assert.not.ok(measuredWith({}).some((name) => ["q-filter", "duo-attention", "razor"].includes(name)));
+  assert.ok(measuredWith({ filters }).includes("q-filter"));
+  assert.ok(measuredWith({ headScores: "{}" }).includes("razor"));
+  assert.is(variantsOf(["q-filter"], [0.5], { filters })[1]!.name, "q-filter@0.5");
+  assert.throws(() => variantsOf(["razor"], [0.5], { filters }), /razor needs --head-scores FILE/);
+  assert.equal(filesFor("q-filter", { filters, headScores: "{}" }), { filters });
+  assert.equal(filesFor("razor", { filters, headScores: "{}" }), { headScores: "{}" });
+  assert.equal(filesFor("snapkv", { filters, headScores: "{}" }), {});
+});
+
 test("what cannot be run is refused", async () => {
   assert.throws(() => parseFormat("q5"), /keys/);
   assert.throws(() => parseFormat("q4:q4:48"), /kvGroup/);
   assert.throws(() => variantsOf(["snapvk"], [0.5]), /no policy/);
   assert.throws(() => variantsOf(["snapkv+s4"], [0.5]), /no policy/);
-  assert.throws(() => variantsOf(["q-filter"], [0.5]), /q-filter needs a file/);
+  assert.throws(() => variantsOf(["q-filter"], [0.5]), /q-filter needs --filters FILE/);
   assert.throws(() => parseNumbers("1-x"), /numbers and ranges/);
   assert.throws(() => splitAnswer("No."), /no value/);
   assert.equal(splitPolicies("snapkv:window=32,kernel=7,key-diff+s4r64"), [
@@ -292,6 +311,16 @@ test("what cannot be run is refused", async () => {
   // Pages whose scales belong to all of their slots have no policies: the whole prompt remains.
   const { cases } = await run({ items: ITEMS.slice(1, 2), formats: [parseFormat("q4:q4:64:64:off:channels")] });
   assert.equal(Object.keys(cases["recall/kv20/240/A"]!), ["q4:q4:64:64:off:channels full"]);
+});
+
+test("the whole prompt is held in the same pages, whatever policies are measured beside it", () => {
+  const pagesFor = (policies: readonly string[]) => {
+    const { options } = loadOptionsOf(parseFormat("q4"), variantsOf(policies, [0.5]));
+    return cacheConfig(options);
+  };
+  const { policy: _, ...alone } = pagesFor([]);
+  const { policy: __, ...beside } = pagesFor(["key-norm"]);
+  assert.equal(alone, beside);
 });
 
 /** Two documents of one length, two prompts: figures that can be checked by hand. */

@@ -1,82 +1,72 @@
 /**
- * The suite in headless Chromium: `node main.js PAGE_DIRECTORY MODEL CHROMIUM`. Serves the page on the loopback twice: with
+ * The suite in headless Chromium: `node main.js BUNDLES MODEL CHROMIUM`. Serves the page on the loopback twice: with
  * no header but the content type (so it is not cross-origin isolated), and isolated, where pages may share memory with
- * workers. Drives the browser and prints what the pages report.
+ * workers; and a third page, with what pages must see beside the suite. Drives the browser and prints what pages report.
  * @module
  */
-import { createReadStream } from "node:fs";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { type Browser, chromium } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
+import { launchChromium } from "./chromium-launch.ts";
 import type { CheckResult } from "./conformance.ts";
-import { printResult, printTotal } from "./report.ts";
+import { type PageServer, servePage } from "./page-server.ts";
+import type { Report } from "./page-side.ts";
+import { printMeasured, printResult, printTotal } from "./report.ts";
 
-const [directory, model, executablePath] = process.argv.slice(2) as [string, string, string];
-
-const PAGE = `<!doctype html><meta charset="utf-8"><title>conformance</title><link rel="icon" href="data:,">
-<script type="module" src="main.js"></script>`;
-const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
-  "/main.js": [join(directory, "main.js"), "text/javascript"],
-  "/simd.wasm": [join(directory, "simd.wasm"), "application/wasm"],
-  "/relaxed.wasm": [join(directory, "relaxed.wasm"), "application/wasm"],
-  "/simd-threads.wasm": [join(directory, "simd-threads.wasm"), "application/wasm"],
-  "/relaxed-threads.wasm": [join(directory, "relaxed-threads.wasm"), "application/wasm"],
-  "/browser-worker.js": [join(directory, "browser-worker.js"), "text/javascript"],
-  "/model.gguf": [model, "application/octet-stream"],
-};
-/** Root without a sandbox, and no traffic of the browser's own. */
-const ARGUMENTS = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
-function serve(isIsolated: boolean): Promise<Server> {
-  const server = createServer(({ url = "" }, response) => {
-    if (isIsolated) {
-      response.setHeader("cross-origin-opener-policy", "same-origin");
-      response.setHeader("cross-origin-embedder-policy", "require-corp");
-    }
-    const found = FILES[url];
-    if (url === "/") response.setHeader("content-type", "text/html").end(PAGE);
-    else if (found === undefined) response.writeHead(404).end();
-    else createReadStream(found[0]).pipe(response.setHeader("content-type", found[1]));
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
-}
+const [bundles, model, executablePath] = process.argv.slice(2) as [string, string, string];
 
 /** Passes on what the page reports as it comes. @throws what the page threw, at any time */
-async function runPage(browser: Browser, server: Server, report: (result: CheckResult) => void): Promise<void> {
+async function runPage(
+  browser: Browser,
+  server: PageServer,
+  name: "conform" | "checkPage",
+  report: (result: Report) => void,
+): Promise<void> {
   const page = await browser.newPage();
   const failure = new Promise<never>((_, reject) => {
     page.on("pageerror", reject);
     page.on("crash", () => reject(new Error("the page crashed")));
   });
-  page.on("console", (message) => console.log(`page: ${message.text()}`));
   await page.exposeFunction("report", report);
-  await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
-  await Promise.race([page.evaluate(() => globalThis.conform()), failure]);
+  await page.exposeFunction("drive", (what: string) => drive(page, what));
+  await page.goto(server.url);
+  await Promise.race([page.evaluate(([call, v]) => globalThis[call](v), [name, version] as const), failure]);
   await page.close();
 }
 
-const browser = await chromium.launch({ executablePath, args: ARGUMENTS });
-console.log(`Chromium ${browser.version()}`);
+/** What pages cannot do to themselves. */
+async function drive(page: Page, what: string): Promise<boolean> {
+  const client = await page.context().newCDPSession(page);
+  if (what === "freeze") {
+    // Answers to the page wait until it is active again.
+    await client.send("Page.setWebLifecycleState", { state: "frozen" });
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await client.send("Page.setWebLifecycleState", { state: "active" });
+    return true;
+  }
+  const { origin } = new URL(page.url());
+  await client.send("Storage.overrideQuotaForOrigin", what === "fill" ? { origin, quotaSize: 1_000_000 } : { origin });
+  return true;
+}
+
+const browser = await launchChromium(executablePath);
+const version = `Chromium ${browser.version()}`;
+console.log(version);
 const results: CheckResult[] = [];
 const report = (result: CheckResult): void => {
   printResult(result);
   results.push(result);
 };
-for (const isIsolated of [false, true]) {
-  console.log(isIsolated ? "-- cross-origin isolated" : "-- not isolated");
-  const server = await serve(isIsolated);
+for (const kind of ["not isolated", "cross-origin isolated", "page-checks"]) {
+  console.log(`-- ${kind}`);
+  const isIsolated = kind === "cross-origin isolated";
+  const onReport = (result: Report): void => {
+    if (!("measured" in result)) report(result);
+    else printMeasured({ ...result.measured, host: isIsolated ? "browser, isolated" : "browser" });
+  };
+  const isChecks = kind === "page-checks";
+  const server = await servePage({ directory: join(bundles, isChecks ? kind : "page"), model, isIsolated });
   try {
-    await runPage(browser, server, report);
+    await runPage(browser, server, isChecks ? "checkPage" : "conform", onReport);
   } catch (error) {
     report({ name: "the page runs to its end", ok: false, detail: `${error}`, ms: 0 });
   }

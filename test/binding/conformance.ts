@@ -3,6 +3,7 @@
  * and aborts, through the host's own `loadModel`. Nothing in here knows a host; see node.ts, deno.ts and page.ts.
  * @module
  */
+import { capsuleStore, keepSession } from "../../host/capsule/store.ts";
 import type {
   GenerateOptions,
   LoadOptions,
@@ -51,18 +52,32 @@ export interface CheckResult {
 
 /** Runs every check in order, also after a failure. */
 export async function runConformance(host: Host, onResult?: (result: CheckResult) => void): Promise<CheckResult[]> {
+  return runChecks(conformance(host), onResult);
+}
+
+/** As `runConformance`, of any checks. */
+export async function runChecks(
+  checks: readonly Check[],
+  onResult?: (result: CheckResult) => void,
+): Promise<CheckResult[]> {
   const results: CheckResult[] = [];
-  for (const { name, run } of conformance(host)) {
+  for (const { name, run } of checks) {
     const start = performance.now();
     const outcome = await run().then(
       (detail) => ({ ok: true, detail }),
-      (error: unknown) => ({ ok: false, detail: error instanceof Error ? (error.stack ?? error.message) : `${error}` }),
+      (error: unknown) => ({ ok: false, detail: describe(error) }),
     );
     const result = { name, ...outcome, ms: Math.round(performance.now() - start) };
     results.push(result);
     onResult?.(result);
   }
   return results;
+}
+
+/** Not every engine has the message in the stack. */
+function describe(error: unknown): string {
+  const { stack = "" } = error instanceof Error ? error : {};
+  return stack.includes(`${error}`) ? stack : `${error}\n${stack}`;
 }
 
 const STORY = "Tell me a short story about a fox.";
@@ -255,6 +270,30 @@ export function conformance(host: Host): Check[] {
       },
     },
     {
+      name: "a session kept as a capsule goes on with the same words",
+      async run() {
+        const model = await shared();
+        await using session = model.session();
+        await session.complete(STORY, GREEDY);
+        const items = new Map<string, unknown>();
+        const store = capsuleStore({
+          getItem: async (key) => JSON.parse((items.get(key) as string | undefined) ?? "null"),
+          setItem: async (key, value) => void items.set(key, value),
+          getItemRaw: async (key) => items.get(key) ?? null,
+          setItemRaw: async (key, value) => void items.set(key, value.slice()),
+          removeItem: async (key) => void items.delete(key),
+          getKeys: async () => [...items.keys()],
+        });
+        await keepSession(store, "fox", session);
+        const expected = await session.complete(SKY, SAMPLED);
+        await using restored = await model.restore((await store.get("fox"))!);
+        const { text, usage } = await restored.complete(SKY, SAMPLED);
+        same(text, expected.text, "text of the restored session");
+        same(usage.reusedTokens, expected.usage.reusedTokens, "tokens that are not computed again");
+        return `${usage.reusedTokens} tokens from the capsule`;
+      },
+    },
+    {
       name: "rows of two sessions in one call have the bits they have alone",
       async run() {
         const model = await shared();
@@ -318,13 +357,17 @@ export function conformance(host: Host): Check[] {
         });
         same(codeOf(ended), "closed", "closing in the middle of a turn");
         session.close();
-        await session[Symbol.asyncDispose]();
+        {
+          await using _again = session;
+        }
         same(poolFreePages(), poolPages(), "free pages after the session closed");
         same(codeOf(await caught(() => session.complete(SKY))), "closed", "a turn of a closed session");
         same(await alone(model, SKY, GREEDY), expected, "text on pages that were used before");
 
         const last = model.session();
-        await model[Symbol.asyncDispose]();
+        {
+          await using _model = model;
+        }
         await model.close();
         same(codeOf(await caught(() => last.complete(SKY))), "closed", "a session of a closed model");
         same(codeOf(await caught(async () => model.session())), "closed", "a session after the model closed");

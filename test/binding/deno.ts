@@ -10,5 +10,7 @@ import { reportConformance } from "./report.ts";
 const location = process.argv[2]!;
 const bytes = new Uint8Array(await readFile(location));
 const versions: Record<string, string | undefined> = process.versions;
-console.log(`Deno ${versions.deno}, V8 ${versions.v8}`);
-process.exitCode = (await reportConformance({ name: "deno", threads: true, loadModel, location, bytes })) ? 0 : 1;
+const version = `Deno ${versions.deno}, V8 ${versions.v8}`;
+process.exitCode = (await reportConformance({ name: "deno", threads: true, loadModel, location, bytes }, version))
+  ? 0
+  : 1;

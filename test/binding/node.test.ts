@@ -3,8 +3,11 @@
  * @module
  */
 import { copyFile, readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { suite } from "uvu";
-import { loadModel } from "../../bindings/node/index.ts";
+import * as assert from "uvu/assert";
+import { loadModel, plan, type ThimbleError } from "../../bindings/node/index.ts";
 import { conformance } from "./conformance.ts";
 
 const location = "models/thimble-15m.Q4_0.gguf";
@@ -19,4 +22,14 @@ for (const { name, run } of conformance({ name: "node", threads: true, loadModel
     await run();
   });
 }
+test("a file: address, as import.meta.resolve gives it, is opened as its path", async () => {
+  const address = pathToFileURL(resolve(location));
+  for (const source of [address, address.href]) {
+    const { largestContext } = await plan(source);
+    assert.ok(largestContext > 0);
+  }
+  const missing = await plan(new URL("file:///no%20such.gguf")).catch((error: ThimbleError) => error);
+  assert.is((missing as ThimbleError).code, "source_unreadable");
+  assert.is((missing as ThimbleError).file, "/no such.gguf");
+});
 test.run();

@@ -8,5 +8,7 @@ import { reportConformance } from "./report.ts";
 
 const location = process.argv[2]!;
 const bytes = new Uint8Array(await readFile(location));
-console.log(`Node ${process.version}, V8 ${process.versions.v8}`);
-process.exitCode = (await reportConformance({ name: "node", threads: true, loadModel, location, bytes })) ? 0 : 1;
+const version = `Node ${process.version.slice(1)}, V8 ${process.versions.v8}`;
+process.exitCode = (await reportConformance({ name: "node", threads: true, loadModel, location, bytes }, version))
+  ? 0
+  : 1;

@@ -126,8 +126,7 @@ function tableOf({ engine }: Audited, memory: Uint32Array, session: number): Poo
         `head ${i} has ${nPages} pages for slots ${base} to ${length} of ${position} tokens, lead ${lead! | 0}`,
       );
     }
-    // What stays of a prompt that fills the context ends with its last page.
-    if (window === 0 && (length! > Math.ceil(capacity / Size.PAGE_SLOTS) * Size.PAGE_SLOTS || base !== 0)) {
+    if (window === 0 && (length! > capacity || base !== 0)) {
       throw new Error(`head ${i} has slots ${base} to ${length} in a context of ${capacity}`);
     }
     const wide = memory[head + WIDE] as 0 | 1;

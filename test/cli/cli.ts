@@ -4,9 +4,9 @@
  * @module
  */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
-import { mkdtemp, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { temporaryFolder } from "../temporary.ts";
 
 /** Beside the package's folders, as dist/ is: the tool finds its model and version from there. */
 const FOLDER = "build";
@@ -55,7 +55,7 @@ export async function outcome(child: ChildProcessWithoutNullStreams): Promise<Ou
 
 /** Writes a file into a fresh temporary folder and gives its path. */
 export async function temporaryFile(name: string, content: string | Uint8Array): Promise<string> {
-  const path = join(await mkdtemp(join(tmpdir(), "thimble-")), name);
+  const path = join(temporaryFolder(), name);
   await writeFile(path, content);
   return path;
 }

@@ -85,7 +85,7 @@ const OPTIONS: Record<string, string[]> = {
     ...["temp", "temperature", "top-k", "top-p", "dump-cache", "ledger", ...FORGETTING, ...LOADING, ...COMMON],
   ],
   inspect: ["tensors", ...COMMON],
-  pack: ["output", "prompt-ids", "raw", "system", ...LOADING, ...COMMON],
+  pack: ["output", "prompt-ids", "raw", "system", "wasi", ...LOADING, ...COMMON],
   calibrate: ["activations", "output", "quiet", "threads", "tokens", "variant", ...COMMON],
   plan: ["activations", "kv-bytes", "kv-ratio", "kv-slots", "prompts", "sessions", ...MEMORY, ...COMMON],
   "calibrate-heads": ["activations", "kind", "output", "quiet", "text", "threads", "tokens", "variant", ...COMMON],

@@ -60,6 +60,17 @@ test("raw texts and ids; a conversation begins anew with it", async () => {
   assert.is(second, first);
 });
 
+test("--wasi: the whole model, the same file each time, within the context asked for", async () => {
+  const made = await json("pack", "--wasi", "--context", "512", "-o", at("a.thimble"), "--json");
+  assert.equal(made, { path: at("a.thimble"), bytes: made.bytes, contextLength: 512, hasTemplate: true });
+  const again = await thimble(["pack", "--wasi", "-c", "512", "-o", at("b.thimble"), "--quiet"]);
+  assert.equal(again, { code: 0, stdout: `${at("b.thimble")}\n`, stderr: "" });
+  const file = await readFile(at("a.thimble"));
+  assert.is(file.length, made.bytes);
+  assert.ok(Buffer.compare(file, await readFile(at("b.thimble"))) === 0);
+  assert.is(file.toString("latin1", 0, 8), "thimWASI");
+});
+
 test("what does not fit is said, with the file", async () => {
   const bytes = await readFile(at("a.pack"));
   await writeFile(at("cut.pack"), bytes.subarray(0, bytes.length - 1));
@@ -77,6 +88,10 @@ test("what does not fit is said, with the file", async () => {
     [["run", PROMPT, "--pack", at("a.pack"), "--raw"], 1, /invalid_option: .*leave out --raw/],
     [["run", PROMPT, "--pack", at("a.pack"), "--system", "x"], 2, /--pack and --system do not go together/],
     [["pack", "--system", "x"], 2, /give --output FILE/],
+    [["pack", "--wasi"], 2, /give --output FILE/],
+    [["pack", "--wasi", "--system", "x", "-o", at("x.pack")], 2, /--wasi and --system do not go together/],
+    [["pack", "--wasi", "--activations", "f32", "-o", at("x.pack")], 1, /invalid_option: .*activations "int8"/],
+    [["pack", "--wasi", at("none.gguf"), "-o", at("x.pack")], 1, /none\.gguf: there is no such file/],
     [["pack", "-o", at("x.pack")], 2, /give one of --system, --raw and --prompt-ids/],
     [["pack", "--system", "x", "--raw", "y", "-o", at("x.pack")], 2, /one prompt/],
     [["pack", "--system", "", "-o", at("x.pack")], 2, /empty/],

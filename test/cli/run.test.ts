@@ -253,6 +253,8 @@ test("--policy keeps a part of the prompt, --dump-cache shows which; what does n
   const result = await json(...prompt, "--policy", "snapkv:window=16", "--kv-ratio", "0.5", "--dump-cache", "--ledger");
   assert.ok(result.kept.flat().every((head: number[]) => head.length === 60 && head.at(-1) === 119));
   assert.is(result.ledger[0].policy, "snapkv");
+  const byDefault = await json(...prompt, "--kv-ratio", "0.5", "--ledger");
+  assert.is(byDefault.ledger[0].policy, "kvzip"); // the policy that keeps most
   const whole = await json(...prompt, "--dump-cache");
   assert.equal(
     whole.kept[0][0],
@@ -260,7 +262,6 @@ test("--policy keeps a part of the prompt, --dump-cache shows which; what does n
   );
   for (const [args, message] of [
     [["--policy", "tova"], /needs --kv-ratio/],
-    [["--kv-slots", "200"], /--kv-slots needs a --policy/],
     [["--policy", "tova", "--kv-ratio", "0.5", "--kv-bytes", "1MB"], /do not go together/],
     [["--policy", "nope", "--kv-ratio", "0.5"], /there is no policy "nope"; there are streaming, /],
     [["--policy", "snapkv:windw=3", "--kv-ratio", "0.5"], /its parameters are kernel, window/],

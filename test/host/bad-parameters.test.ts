@@ -140,7 +140,7 @@ test("keep: what it may be; and budgets below first and newest tokens and the op
 test("keep where nothing can choose, or nothing can go", async () => {
   await using plain = await open({});
   await refusedSessions(plain, [
-    [{ keep: { ratio: 0.5 } }, "policy", /needs a policy that chooses: load the model with one$/],
+    [{ keep: { ratio: 0.5 } }, "policy", /needs a policy that chooses: load the model with one, as policy: "kvzip"$/],
   ]);
   await using lazy = await open({ policy: "simlayerkv" });
   await refusedSessions(lazy, [[{ keep: { bytes: 2 ** 24 } }, "keep", /; say keep\.slots or keep\.ratio$/]]);
@@ -165,7 +165,7 @@ test("evict: first and newest tokens in pages, and room for two more pages, befo
     [{ overflow: "evict", window: 1e9 }, "window", /must be an integer from 0 to 192$/],
     [{ overflow: "evict", window: "64" }, "window", /must be an integer from 0 to 192$/],
   ]);
-  const advice = /there is room for 192; pin less, or load the model with a longer contextLength$/;
+  const advice = /there is room for 192; pin less, keep more, or load the model with a longer contextLength$/;
   const tight = model.session({ overflow: "evict", sinks: 96, window: 64 });
   let computed = 0;
   const turn = () => tight.complete({ ids: [1, 2, 3] }, { maxTokens: 1, onPrefill: () => (computed += 1) });

@@ -9,6 +9,7 @@ import { type SaveOptions, saveCapsule } from "../../host/capsule/save.ts";
 import { createOpener, createSealer } from "../../host/capsule/seal.ts";
 import { ThimbleError, type ThimbleErrorCode } from "../../host/errors.ts";
 import type { Model } from "../../host/model.ts";
+import { SessionCache } from "../../host/session-cache.ts";
 import { TokenSession } from "../../host/token-session.ts";
 import { platform, randomIds } from "../model/load.ts";
 
@@ -27,7 +28,7 @@ export const subject = ({ engine, header, stats }: Model): CapsuleModel => ({
 /** A session whose cache holds n tokens. */
 export async function grown(model: Model, n: number, seed = 3): Promise<Placed> {
   const address = model.engine.openSession();
-  const session = new TokenSession(model.engine, platform, { address });
+  const session = new TokenSession(model.engine, platform, {}, new SessionCache(model.engine, {}, address));
   const vocabulary = { size: model.config.vocabSize, eosIds: [] };
   if (n > 0) for await (const _ of session.generate(randomIds(n, vocabulary.size, seed), vocabulary, { maxTokens: 0 }));
   return { session, address };

@@ -4,7 +4,8 @@ import * as assert from "uvu/assert";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Session } from "../../host/session.ts";
 import type { SessionOptions } from "../../host/token-turn.ts";
-import { DEFAULT_MODEL, load, randomIds } from "../model/load.ts";
+import { load, randomIds } from "../model/load.ts";
+import { SMALL_MODEL } from "../model/small-model.ts";
 import { bytesOf } from "./capsule-case.ts";
 
 const test = suite("capsules of sessions that forget");
@@ -54,8 +55,8 @@ const faceOf = (session: Session) => ({
 
 for (const [what, way] of Object.entries(WAYS)) {
   test(`${what}: saved, restored by another instance, and on: the same tokens, positions and entries`, async () => {
-    await using model = await load(DEFAULT_MODEL, way.load);
-    await using elsewhere = await load(DEFAULT_MODEL, { ...way.load, chunk: 7 });
+    await using model = await load(SMALL_MODEL, way.load);
+    await using elsewhere = await load(SMALL_MODEL, { ...way.load, chunk: 7 });
     const session = model.session(way.session);
     session.pin({ first: 100, end: 102 });
     await session.complete({ ids: PROMPT.slice(0, 250) }, { ...greedy, maxTokens: 40 });

@@ -6,7 +6,8 @@ import { saveCapsule } from "../../host/capsule/save.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
 import { families, loadFamily } from "../model/families.ts";
-import { DEFAULT_MODEL, load, randomIds, sameBits } from "../model/load.ts";
+import { load, randomIds, sameBits } from "../model/load.ts";
+import { SMALL_MODEL } from "../model/small-model.ts";
 import { bytesOf, code, following, forged, grown, type Placed, restore, save, subject, used } from "./capsule-case.ts";
 
 const FORMS: Readonly<Record<string, LoadOptions>> = {
@@ -16,7 +17,7 @@ const FORMS: Readonly<Record<string, LoadOptions>> = {
 };
 const family = (name: string) => families.find((one) => one.name === name)!;
 const MODELS: Readonly<Record<string, (options: LoadOptions) => Promise<Model>>> = {
-  "thimble-15m": (options) => load(DEFAULT_MODEL, { ...options, contextLength: 256 }),
+  "thimble-15m": (options) => load(SMALL_MODEL, { ...options, contextLength: 256 }),
   "every second layer with a window": (options) => loadFamily(family("gemma2"), "q8_0", "long", options),
   "key-driven sharing": (options) =>
     loadFamily(family("llama"), "q8_0", "long", options, { metadata: { "attention.query_grouping": "key_norm" } }),
@@ -93,7 +94,7 @@ async function restoreAll(model: Model, links: readonly Uint8Array[], options?: 
   return restore(model, links as never, options);
 }
 
-const model = await load(DEFAULT_MODEL, { contextLength: 256, keys: "q4", values: "q4", kvWindow: 32 });
+const model = await load(SMALL_MODEL, { contextLength: 256, keys: "q4", values: "q4", kvWindow: 32 });
 const key = new Uint8Array(32).fill(9);
 
 async function refused(sources: unknown, options?: { key: Uint8Array }): Promise<string> {
@@ -390,10 +391,10 @@ test("packs of texts and ids; what is no pack, or not of this model, is named", 
   };
   assert.match(await subjectOf(() => model.restore(file)), /^capsule_mismatch kind: .*model\.openPack/);
   assert.match(await subjectOf(() => model.openPack(capsule)), /^capsule_mismatch kind: .*restore it/);
-  const other = await load(DEFAULT_MODEL, { contextLength: 256 });
+  const other = await load(SMALL_MODEL, { contextLength: 256 });
   const found = await subjectOf(() => other.openPack(file));
   assert.match(found, /^capsule_mismatch cache: .*keys: "q4".*kvWindow: 32.*keys: "q8".*load it with these/);
-  const policy = await load(DEFAULT_MODEL, {
+  const policy = await load(SMALL_MODEL, {
     contextLength: 256,
     keys: "q4",
     values: "q4",

@@ -24,6 +24,21 @@ test("files; nothing is left of what was replaced or deleted", async () => {
   );
 });
 
+test("a storage of one's own, which gives back what it was given", async () => {
+  const items = new Map<string, unknown>();
+  const get = async (key: string) => items.get(key);
+  const set = async (key: string, value: unknown) => void items.set(key, value);
+  const removeItem = async (key: string) => void items.delete(key);
+  const getKeys = async (base = "") => [...items.keys()].filter((key) => key.startsWith(base));
+  const store = capsuleStore({ getItem: get, setItem: set, getItemRaw: get, setItemRaw: set, removeItem, getKeys });
+  await roundTrip(store);
+  assert.is(items.size, 0);
+  for (const index of ["no JSON", "null", "7", '{"links":[]}']) {
+    items.set("a:index", index);
+    assert.is(await code(() => store.get("a")), "capsule_malformed", index);
+  }
+});
+
 test("a driver that keeps text only, as Redis does", async () => {
   const items = new Map<string, string>();
   const driver = {

@@ -5,7 +5,8 @@ import { saveCapsule } from "../../host/capsule/save.ts";
 import type { LoadOptions } from "../../host/load-engine.ts";
 import type { Model } from "../../host/model.ts";
 import { families, loadFamily } from "../model/families.ts";
-import { DEFAULT_MODEL, load, sameBits } from "../model/load.ts";
+import { load, sameBits } from "../model/load.ts";
+import { SMALL_MODEL } from "../model/small-model.ts";
 import { bytesOf, code, following, grown, restore, save, subject, used } from "./capsule-case.ts";
 
 const FORMS: Readonly<Record<string, LoadOptions>> = {
@@ -24,7 +25,7 @@ const LENGTHS = [0, 1, 31, 32, 33, 100, 200];
 
 const family = (name: string) => families.find((one) => one.name === name)!;
 const MODELS: Readonly<Record<string, (options: LoadOptions) => Promise<Model>>> = {
-  "thimble-15m": (options) => load(DEFAULT_MODEL, { ...options, contextLength: 256 }),
+  "thimble-15m": (options) => load(SMALL_MODEL, { ...options, contextLength: 256 }),
   "every layer with a window": (options) => loadFamily(family("mistral-swa"), "q8_0", "long", options),
   "every second layer with a window": (options) => loadFamily(family("gemma2"), "q8_0", "long", options),
   "key-driven sharing": (options) =>
@@ -61,13 +62,13 @@ for (const [m, [name, open]] of Object.entries(MODELS).entries()) {
   }
 }
 
-const model = await load(DEFAULT_MODEL, { contextLength: 256 });
+const model = await load(SMALL_MODEL, { contextLength: 256 });
 
 test("a conversation goes on with its messages, and says the same", async () => {
   const options = { temperature: 0.8, seed: 5, maxTokens: 24 };
   const session = model.session();
   await session.complete("Tell me a story about a fox.", options);
-  const other = await load(DEFAULT_MODEL, { contextLength: 250 });
+  const other = await load(SMALL_MODEL, { contextLength: 250 });
   const restored = await other.restore(session.save());
   assert.equal(restored.messages, session.messages);
   assert.equal(restored.tokens, session.tokens);
@@ -144,16 +145,16 @@ test("another model, tokenizer, form, kind of activations or too small a context
     }
     return "none";
   };
-  assert.is(await subjectOf(await load(DEFAULT_MODEL, { contextLength: 256, keys: "q4" })), "capsule_mismatch cache");
-  const planes = await load(DEFAULT_MODEL, { contextLength: 256, kvFormat: "planes:0.5" });
+  assert.is(await subjectOf(await load(SMALL_MODEL, { contextLength: 256, keys: "q4" })), "capsule_mismatch cache");
+  const planes = await load(SMALL_MODEL, { contextLength: 256, kvFormat: "planes:0.5" });
   assert.is(await subjectOf(planes), "capsule_mismatch cache");
   const named = { contextLength: 256, keys: "q4", values: "q4" } as const;
-  const wide = await load(DEFAULT_MODEL, { ...named, kvFormat: "heads:0.0" });
+  const wide = await load(SMALL_MODEL, { ...named, kvFormat: "heads:0.0" });
   const other = await save(wide, await grown(wide, 100));
-  const others = await load(DEFAULT_MODEL, { ...named, kvFormat: "heads:1.0" });
+  const others = await load(SMALL_MODEL, { ...named, kvFormat: "heads:1.0" });
   assert.is(await code(() => restore(others, other)), "capsule_mismatch", "other heads");
-  assert.is(await subjectOf(await load(DEFAULT_MODEL, { contextLength: 99 })), "context_length_exceeded undefined");
-  const floats = await load(DEFAULT_MODEL, { contextLength: 256, activations: "f32", keys: "q8", values: "q8" });
+  assert.is(await subjectOf(await load(SMALL_MODEL, { contextLength: 99 })), "context_length_exceeded undefined");
+  const floats = await load(SMALL_MODEL, { contextLength: 256, activations: "f32", keys: "q8", values: "q8" });
   assert.is(await subjectOf(floats), "capsule_mismatch activations");
   const gemma = await loadFamily(family("gemma2"), "q8_0", "long", {});
   assert.is(await subjectOf(gemma), "capsule_mismatch model");
@@ -238,7 +239,7 @@ test("streams in any pieces, Blobs and buffers; failing and foreign streams are 
 });
 
 test("a session that is not finished saving can be saved by nobody else, and model.close ends it", async () => {
-  const other = await load(DEFAULT_MODEL, { contextLength: 256 });
+  const other = await load(SMALL_MODEL, { contextLength: 256 });
   const session = other.session();
   const capsule = await bytesOf(session.save());
   const reader = saveCapsule(subject(other), (await grown(other, 10)).session, { messages: [], pending: undefined });

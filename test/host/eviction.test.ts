@@ -6,7 +6,8 @@ import type { ThimbleError } from "../../host/errors.ts";
 import { Ledger, type LedgerEntry } from "../../host/ledger.ts";
 import type { Model } from "../../host/model.ts";
 import type { Session } from "../../host/session.ts";
-import { DEFAULT_MODEL, load } from "../model/load.ts";
+import { load } from "../model/load.ts";
+import { SMALL_MODEL } from "../model/small-model.ts";
 import { checkForgotten } from "./session-forgetting.ts";
 
 const test = suite("sessions that forget");
@@ -15,7 +16,7 @@ const CONTEXT = 192;
 const greedy = { temperature: 0, ignoreEos: true } as const;
 
 async function withModel(use: (model: Model) => Promise<void>, options = {}): Promise<void> {
-  await using model = await load(DEFAULT_MODEL, { contextLength: CONTEXT, ...options });
+  await using model = await load(SMALL_MODEL, { contextLength: CONTEXT, ...options });
   await use(model);
 }
 
@@ -189,10 +190,10 @@ test("forks forget apart; pause and resume go on; a budget that is full is a lim
   }));
 
 test("a budget with room for one session: a second one evicts at the pages it could get", async () => {
-  await using small = await load(DEFAULT_MODEL, { contextLength: 512 });
+  await using small = await load(SMALL_MODEL, { contextLength: 512 });
   const { plan } = small.stats;
   const budget = plan.total + plan.session + 24 * (plan.context / 16); // one whole session, another's tables, 16 pages
-  await using model = await load(DEFAULT_MODEL, { contextLength: 512, budget, keys: "q8", values: "q8" });
+  await using model = await load(SMALL_MODEL, { contextLength: 512, budget, keys: "q8", values: "q8" });
   const full = model.session();
   await full.complete({ ids: model.tokenize(story(80)).slice(0, 511) }, { ...greedy, maxTokens: 0 });
   const second = model.session({ overflow: "evict" });

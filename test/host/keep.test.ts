@@ -4,14 +4,15 @@ import * as assert from "uvu/assert";
 import type { ThimbleError } from "../../host/errors.ts";
 import type { Keep, SessionOptions } from "../../host/index.ts";
 import { perplexity } from "../../host/perplexity.ts";
-import { DEFAULT_MODEL, load, randomIds } from "../model/load.ts";
+import { load, randomIds } from "../model/load.ts";
+import { SMALL_MODEL } from "../model/small-model.ts";
 
 const test = suite("what a session keeps of its prompt");
 
 const greedy = { temperature: 0, ignoreEos: true, maxTokens: 20 } as const;
 const PROMPT = randomIds(200, 4000, 5);
 
-const open = (policy = "snapkv:window=16") => load(DEFAULT_MODEL, { contextLength: 512, policy });
+const open = (policy = "snapkv:window=16") => load(SMALL_MODEL, { contextLength: 512, policy });
 
 async function refusal(run: () => unknown): Promise<readonly [code: string, subject: string | undefined]> {
   try {
@@ -82,7 +83,7 @@ test("slots and bytes: no head has more after any prompt's end; sinks and window
 test("the same tokens for the same turns: in chunks of any size, paused, forked, and after a turn that was left", async () => {
   type Way = "whole" | "paused" | "forked" | "left";
   const run = async (policy: string, chunk: number, way: Way): Promise<readonly number[]> => {
-    await using model = await load(DEFAULT_MODEL, {
+    await using model = await load(SMALL_MODEL, {
       contextLength: 512,
       chunk,
       policy,
@@ -115,7 +116,7 @@ test("the same tokens for the same turns: in chunks of any size, paused, forked,
 });
 
 test("where all rows are observed, prompts that begin at once wait for each other; others go on, and aborts are heard", async () => {
-  await using model = await load(DEFAULT_MODEL, { contextLength: 512, chunk: 16, policy: "observed-attention" });
+  await using model = await load(SMALL_MODEL, { contextLength: 512, chunk: 16, policy: "observed-attention" });
   const prompts = [PROMPT, PROMPT.slice(50), randomIds(90, 4000, 6)];
   const alone: number[][][][] = [];
   for (const ids of prompts) {
@@ -151,7 +152,7 @@ test("where all rows are observed, prompts that begin at once wait for each othe
 
 test("KVzip: the prompt once more, counted; the end of the user's turn stays; sessions at once as one by one", async () => {
   const few = { ...greedy, maxTokens: 6 };
-  await using model = await load(DEFAULT_MODEL, { contextLength: 512, chunk: 16, policy: "kvzip:chunk=32" });
+  await using model = await load(SMALL_MODEL, { contextLength: 512, chunk: 16, policy: "kvzip:chunk=32" });
   const ids = model.encodeChat([{ role: "user", content: "The fox ran over the hill. ".repeat(7) }]);
   const wording = model.engine.wording!();
   assert.equal(ids.slice(0, wording.before.length), wording.before);
@@ -192,9 +193,9 @@ test("KVzip: the prompt once more, counted; the end of the user's turn stays; se
 
 test("a budget of what is planned is enough for the fork that repeats a prompt, and is not exceeded", async () => {
   const options = { contextLength: 256, policy: "kvzip", keys: "q4", values: "q4" } as const;
-  await using plain = await load(DEFAULT_MODEL, options);
+  await using plain = await load(SMALL_MODEL, options);
   const { total } = plain.stats.plan;
-  await using model = await load(DEFAULT_MODEL, { ...options, budget: total });
+  await using model = await load(SMALL_MODEL, { ...options, budget: total });
   const session = model.session({ keep: { ratio: 0.5 } });
   await session.complete({ ids: PROMPT.slice(0, 150) }, { ...greedy, maxTokens: 2 });
   assert.ok(session.stats.repeatedTokens > 150);
@@ -202,7 +203,7 @@ test("a budget of what is planned is enough for the fork that repeats a prompt, 
 });
 
 test("a conversation that goes on past the context is thinned by the same policy", async () => {
-  await using model = await load(DEFAULT_MODEL, { contextLength: 288, policy: "key-diff" });
+  await using model = await load(SMALL_MODEL, { contextLength: 288, policy: "key-diff" });
   const session = model.session({ keep: { ratio: 0.5 }, overflow: "evict", sinks: 32, window: 64 });
   await session.complete({ ids: PROMPT.slice(0, 180) }, { ...greedy, maxTokens: 300 });
   assert.equal([...new Set(session.ledger.map(({ policy }) => policy))], ["key-diff"]);
@@ -227,7 +228,7 @@ test("perplexity of what follows a prompt: near that of a whole cache, and not i
 
 test("packed pages whose empty slots make up for what went are no positions: going back and capsules know", async () => {
   for (const form of ["f32", "q8", "q4"] as const) {
-    await using model = await load(DEFAULT_MODEL, { contextLength: 256, policy: "key-diff", keys: form, values: form });
+    await using model = await load(SMALL_MODEL, { contextLength: 256, policy: "key-diff", keys: form, values: form });
     const session = model.session({ keep: { ratio: 0.1 } });
     await session.complete({ ids: PROMPT.slice(0, 64) }, { ...greedy, maxTokens: 0 });
     assert.is(session.kept()[0]![0]!.length, 57, "in two pages, as many slots as tokens");
@@ -244,7 +245,7 @@ test("packed pages whose empty slots make up for what went are no positions: goi
 
 test("refused by name, before anything is computed", async () => {
   assert.equal(await refusal(() => open("nonsense")), ["invalid_option", "policy"]);
-  await using plain = await load(DEFAULT_MODEL, { contextLength: 128 });
+  await using plain = await load(SMALL_MODEL, { contextLength: 128 });
   assert.equal(await refusal(() => plain.session({ keep: { ratio: 0.5 } })), ["invalid_option", "policy"]);
   await using model = await open();
   const wrong: SessionOptions[] = [

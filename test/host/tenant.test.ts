@@ -4,7 +4,8 @@ import * as assert from "uvu/assert";
 import type { ThimbleError } from "../../host/errors.ts";
 import type { Model } from "../../host/model.ts";
 import type { Session } from "../../host/session.ts";
-import { DEFAULT_MODEL, load } from "../model/load.ts";
+import { load } from "../model/load.ts";
+import { SMALL_MODEL } from "../model/small-model.ts";
 
 const test = suite("tenants");
 
@@ -35,7 +36,7 @@ const QUESTIONS = ["Tell me of a fox.", "Tell me of a bear that sleeps.", "Why?"
 
 test("a tenant's next session computes only what its others have not; its tokens are those of a session alone", async () => {
   for (const form of ["f32", "q8", "q4"] as const) {
-    await using model = await load(DEFAULT_MODEL, { contextLength: 256, keys: form, values: form });
+    await using model = await load(SMALL_MODEL, { contextLength: 256, keys: form, values: form });
     const expected = await alone(model, QUESTIONS);
     const open = QUESTIONS.map(() => model.session({ tenant: "a" }));
     for (const [i, session] of open.entries()) {
@@ -52,7 +53,7 @@ test("a tenant's next session computes only what its others have not; its tokens
 });
 
 test("nothing passes between tenants, nor to or from a session of none, nor out of one that is closed or busy", async () => {
-  await using model = await load(DEFAULT_MODEL, { contextLength: 256 });
+  await using model = await load(SMALL_MODEL, { contextLength: 256 });
   const question = QUESTIONS[0]!;
   const first = model.session({ tenant: "a" });
   await ask(first, question);
@@ -63,7 +64,7 @@ test("nothing passes between tenants, nor to or from a session of none, nor out 
   assert.is((await ask(model.session({ tenant: "a" }), question)).reused, 0, "it is generating");
   await running.return!(undefined as never);
   first.close();
-  const other = await load(DEFAULT_MODEL, { contextLength: 256 });
+  const other = await load(SMALL_MODEL, { contextLength: 256 });
   const gone = other.session({ tenant: "a" });
   await ask(gone, question);
   gone.close();
@@ -71,8 +72,26 @@ test("nothing passes between tenants, nor to or from a session of none, nor out 
   await other.close();
 });
 
+test("a restored session is of the tenant it is restored for, whatever it was saved as", async () => {
+  await using model = await load(SMALL_MODEL, { contextLength: 256 });
+  const first = model.session({ tenant: "a" });
+  await ask(first, QUESTIONS[0]!);
+  const capsule = new Uint8Array(await new Response(first.save()).arrayBuffer());
+  first.close();
+  const nobodys = await model.restore(capsule);
+  assert.is(nobodys.tenant, undefined);
+  const other = model.session({ tenant: "a" });
+  assert.is((await ask(other, QUESTIONS[0]!)).reused, 0);
+  other.close();
+  const again = await model.restore(capsule, { tenant: "a" });
+  assert.is(again.tenant, "a");
+  assert.ok((await ask(model.session({ tenant: "a" }), QUESTIONS[0]!)).reused > 0);
+  const error = await model.restore(capsule, { tenant: "" }).catch((e: ThimbleError) => e);
+  assert.is((error as ThimbleError).code, "invalid_option");
+});
+
 test("a session with tokens of its own keeps them where they are more; a fork is of the same tenant", async () => {
-  await using model = await load(DEFAULT_MODEL, { contextLength: 256 });
+  await using model = await load(SMALL_MODEL, { contextLength: 256 });
   const [first, second] = [model.session({ tenant: "a" }), model.session({ tenant: "a" })];
   const prompt = Array.from({ length: 100 }, (_, i) => 300 + i);
   await first.complete({ ids: prompt }, greedy);
@@ -89,7 +108,7 @@ test("a session with tokens of its own keeps them where they are more; a fork is
 test("where all queries of a prompt choose what stays it is computed whole: what stays is what would alone", async () => {
   const ids = Array.from({ length: 100 }, (_, i) => 300 + i);
   for (const policy of ["expected-attention", "observed-attention"]) {
-    await using model = await load(DEFAULT_MODEL, { contextLength: 256, policy });
+    await using model = await load(SMALL_MODEL, { contextLength: 256, policy });
     const single = model.session({ keep: { ratio: 0.5 } });
     await single.complete({ ids }, { maxTokens: 0 });
     await model.session({ tenant: "a" }).complete({ ids }, { maxTokens: 0 });
@@ -101,7 +120,7 @@ test("where all queries of a prompt choose what stays it is computed whole: what
 });
 
 test("a tenant must be a text", async () => {
-  await using model = await load(DEFAULT_MODEL, { contextLength: 64 });
+  await using model = await load(SMALL_MODEL, { contextLength: 64 });
   for (const tenant of ["", 7, null]) {
     assert.throws(
       () => model.session({ tenant } as never),

@@ -11,6 +11,7 @@ import { POLICY_NAMES, parsePolicy } from "../../host/policy.ts";
 import { evictPrompt, heldPositions } from "../../host/prompt-end.ts";
 import type { SessionOptions } from "../../host/token-turn.ts";
 import { DEFAULT_MODEL, load, randomIds } from "../model/load.ts";
+import { SMALL_MODEL } from "../model/small-model.ts";
 
 const test = suite("streaming under a policy");
 
@@ -28,7 +29,7 @@ const PARAMETERS: Readonly<Record<string, string>> = {
 const ELSEWHERE = ["simlayerkv", "q-filter", "duo-attention", "razor"];
 
 const open = (policy: string, options: LoadOptions = {}): Promise<Model> =>
-  load(DEFAULT_MODEL, { contextLength: 544, policy, ...options });
+  load(SMALL_MODEL, { contextLength: 544, policy, ...options });
 
 async function refusal(run: () => unknown): Promise<readonly [code: string, subject: string | undefined]> {
   try {

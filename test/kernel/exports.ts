@@ -41,6 +41,7 @@ type ScaleCodes = (
   minimum: number,
 ) => void;
 type Rope = (x: number, angles: number, d: number) => void;
+type TurnAngles = (out: number, table: number, shift: number, d: number, scratch: number) => void;
 type ScoreRows = (out: number, q: number, keys: number, n: number, dim: number, scale: number) => void;
 type SoftmaxRow = (x: number, n: number) => void;
 type ScaleRow = (x: number, n: number, factor: number) => void;
@@ -104,6 +105,10 @@ export interface KernelExports extends EngineExports {
   readonly ropeRef: Rope;
   ropeAngles(out: number, table: number, position: number, d: number, scratch: number): void;
   ropeFrequencies(table: number, d: number): void;
+  fillTurns(table: number, d: number, scratch: number): void;
+  readonly turnAngles: TurnAngles;
+  readonly turnAnglesRef: TurnAngles;
+  turnsBytes(d: number): number;
   readonly geglu: Swiglu;
   readonly gegluRef: Swiglu;
   readonly layerNorm: Norm;

@@ -16,6 +16,8 @@ export interface Table {
   readonly frequencies: Region;
   /** The factor of cosines and sines, after `ropeFrequencies`. */
   readonly magnitude: number;
+  /** Gives the table rotations by the digits of shifts. */
+  setTurns(turns: Region): void;
 }
 
 export function createTable(instance: Instance, options: TableOptions): Table {
@@ -32,5 +34,12 @@ export function createTable(instance: Instance, options: TableOptions): Table {
   table.f64[2] = magnitude;
   if (Buffer.compare(table.u8, before) !== 0) throw new Error("ropeFrequencies changed its table's options");
   table.f64[2] = after;
-  return { address: table.address, frequencies, magnitude: after };
+  return {
+    address: table.address,
+    frequencies,
+    magnitude: after,
+    setTurns: ({ address }) => {
+      table.u32[3] = address;
+    },
+  };
 }

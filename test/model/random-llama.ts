@@ -28,8 +28,25 @@ export function randomWeights(shape: DecoderShape, seed: number): Weights {
   return weights;
 }
 
+type Metadata = Readonly<Record<string, GgufValue>>;
+
+/** So that sessions in text run it too: token n is the n-th word of a language without grammar. */
+function wordTokenizer(nTokens: number): Metadata {
+  const words = Array.from({ length: nTokens }, (_, id) => `w${id}.`);
+  return {
+    "tokenizer.ggml.model": { type: "string", value: "gpt2" },
+    "tokenizer.ggml.tokens": { type: "string[]", value: words },
+    "tokenizer.ggml.merges": { type: "string[]", value: [] },
+  };
+}
+
 /** The file of a model. */
-export function writeModel(shape: DecoderShape, weights: Weights): Uint8Array<ArrayBuffer> {
+export function writeModel(
+  shape: DecoderShape,
+  weights: Weights,
+  contextLength = 256,
+  tokenizer = wordTokenizer(shape.vocabSize),
+): Uint8Array<ArrayBuffer> {
   const u32 = (value: number): GgufValue => ({ type: "u32", value });
   const metadata: Record<string, GgufValue> = {
     "general.architecture": { type: "string", value: "llama" },
@@ -40,15 +57,11 @@ export function writeModel(shape: DecoderShape, weights: Weights): Uint8Array<Ar
     "llama.attention.head_count_kv": u32(shape.sourceKvHeads),
     "llama.attention.key_length": u32(shape.keyDim),
     "llama.attention.value_length": u32(shape.valueDim),
-    "llama.context_length": u32(256),
+    "llama.context_length": u32(contextLength),
     "llama.rope.freq_base": { type: "f32", value: ROPE_BASE },
     "llama.attention.layer_norm_rms_epsilon": { type: "f32", value: EPSILON },
+    ...tokenizer,
   };
-  // So that sessions in text run it too: token n is the n-th word of a language without grammar.
-  const words = Array.from({ length: shape.vocabSize }, (_, id) => `w${id}.`);
-  metadata["tokenizer.ggml.model"] = { type: "string", value: "gpt2" };
-  metadata["tokenizer.ggml.tokens"] = { type: "string[]", value: words };
-  metadata["tokenizer.ggml.merges"] = { type: "string[]", value: [] };
   if (shape.nKvHeads !== shape.sourceKvHeads) metadata["llama.attention.group_count"] = u32(shape.nKvHeads);
   if (shape.window > 0) metadata["llama.attention.sliding_window"] = u32(shape.window);
   if (shape.grouping !== "even") {

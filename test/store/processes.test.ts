@@ -126,21 +126,30 @@ test("a stale lock is taken over: its owner is dead, silent, or never wrote it",
   }
 });
 
-test("a stale lock that another has replaced meanwhile is not broken", async ({ home }) => {
+test("a stale lock is broken by one at a time, and stays where another has replaced it meanwhile", async ({ home }) => {
   const lock = `${partial(home)}.lock`;
+  const guard = `${lock}.breaking`;
   await mkdir(dirname(lock), { recursive: true });
-  const stale = { token: "x", pid: 0x3ffffffe, host: hostname() };
-  await writeFile(lock, JSON.stringify({ ...stale, token: "y" }));
-  await breakLock(lock, stale);
-  assert.is(JSON.parse(await readFile(lock, "utf8")).token, "y");
-  await breakLock(lock, { ...stale, token: "y" });
-  assert.equal(await home.files(dirname(lock)), []);
+  const alive = { token: "a", pid: process.pid, host: hostname() };
+  const gone = { ...alive, token: "g", pid: 0x3ffffffe };
+  const left = (): Promise<string[]> => home.files(dirname(lock));
+  await writeFile(lock, JSON.stringify(alive));
+  assert.ok(await breakLock(lock, alive));
+  assert.is((await left()).length, 1, "one that lives stays");
+  await writeFile(lock, JSON.stringify(gone));
+  await writeFile(guard, JSON.stringify(alive));
+  assert.not(await breakLock(lock, alive), "another is at it");
+  assert.is((await left()).length, 2);
+  await writeFile(guard, JSON.stringify(gone));
+  assert.not(await breakLock(lock, alive), "one that was killed at it");
+  assert.ok(await breakLock(lock, alive));
+  assert.equal(await left(), []);
 });
 
 test("of many that meet a stale lock, one works at a time", async ({ home }) => {
   const lock = `${partial(home)}.lock`;
   await mkdir(dirname(lock), { recursive: true });
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < 6; round++) {
     await writeFile(lock, JSON.stringify({ token: "x", pid: 0x3ffffffe, host: hostname() }));
     let working = 0;
     let most = 0;
@@ -151,6 +160,7 @@ test("of many that meet a stale lock, one works at a time", async ({ home }) => 
     };
     await Promise.all(Array.from({ length: 5 }, () => withLock(lock, { wait: true, signal: undefined }, work)));
     assert.is(most, 1);
+    assert.equal(await home.files(dirname(lock)), [], "a lock that nobody holds, which all would wait for");
   }
 });
 

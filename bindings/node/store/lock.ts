@@ -6,7 +6,7 @@
  * @module
  */
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open, readFile, rename, rm, stat, utimes } from "node:fs/promises";
+import { mkdir, open, readFile, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { ThimbleError } from "../../../host/errors.ts";
@@ -59,7 +59,7 @@ async function acquire(path: string, ours: Owner, { wait, signal, onWait }: Lock
     if (await create(path, ours)) return;
     const owner = await readOwner(path);
     if (await isStale(path, owner)) {
-      await breakLock(path, owner);
+      if (!(await breakLock(path, ours))) await sleep(POLL_MS, signal);
       continue;
     }
     if (!wait) {
@@ -115,19 +115,22 @@ function isAlive(pid: number): boolean {
 }
 
 /**
- * Takes a stale lock away. Of two that try, one may move away what the other has made since: it then puts it back.
- * Exported for its test.
+ * Takes a stale lock away, at its place: moved aside to be looked at and put back, a lock that another had made since was
+ * missed by its owner when it ended, and stayed for a minute. So one breaks at a time, and looks again first. False when
+ * another is at it. Exported for its test.
  */
-export async function breakLock(path: string, stale: Owner | undefined): Promise<void> {
-  const aside = `${path}.${randomUUID()}`;
-  try {
-    await rename(path, aside);
-  } catch {
-    return;
+export async function breakLock(path: string, ours: Owner): Promise<boolean> {
+  const guard = `${path}.breaking`;
+  if (!(await create(guard, ours))) {
+    if (await isStale(guard, await readOwner(guard))) await rm(guard, { force: true });
+    return false;
   }
-  const moved = await readOwner(aside);
-  if (moved?.token !== stale?.token) await link(aside, path).catch(() => {});
-  await rm(aside, { force: true });
+  try {
+    if (await isStale(path, await readOwner(path))) await rm(path, { force: true });
+  } finally {
+    await rm(guard, { force: true });
+  }
+  return true;
 }
 
 /** Whether someone is at work there. */
