@@ -388,7 +388,7 @@ test("a reference folder: its documents, its prompts, and its figures in our nam
   const nll = { "2048": { full: { "0": 2 }, "knorm+s4r64@0.5": { "0": 3 }, "cur@0.5": { "0": 4 } } };
   const table = (mode: string, cell: string): string =>
     `## Retrieval, form magic_number, mode ${mode}: text\n\n| variant | 1024 | all lengths |\n|---|---|---|\n` +
-    `| full | 1.00±0.00 (-0.21) | – |\n| snapkv_w64k5@0.5 | ${cell} | – |\n| kvzip@0.5 | 1.00±0.00 (-0.2) | – |\n`;
+    `| full | 1.00±0.00 (-0.21) | – |\n| snapkv_w64k5@0.5 | ${cell} | – |\n| cur@0.5 | 1.00±0.00 (-0.2) | – |\n`;
   await Promise.all([
     writeFile(join(folder, "docs/docs.json"), JSON.stringify({ shape: [2, 2400] })),
     writeFile(join(folder, "docs/docs.u16"), ids),
