@@ -52,7 +52,7 @@ const POLICIES: Readonly<Record<string, string>> = {
   tova: "tova",
   lagkv_s4l128: "lagkv",
   expected_f512: "expected-attention",
-  ada_expected: "adakv-expected",
+  ada_expected: "adakv-expected:epsilon=0", // dealt by the scores of expected_f512, as they are
   observed: "observed-attention",
   h2o_half_recent: "h2o",
   critical_snapkv: "criticalkv",
