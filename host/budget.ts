@@ -288,7 +288,7 @@ function policyRegions(config: ModelConfig, sizes: RunSizes): number[] {
 
 function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
   const { maxRows: rows, maxOutputs: outputs } = sizes;
-  const { hiddenDim, ffnDim, nHeads, nKvHeads, sourceKvHeads, keyDim, valueDim, ropeDim } = config;
+  const { nLayers, hiddenDim, ffnDim, nHeads, nKvHeads, sourceKvHeads, keyDim, valueDim, ropeDim } = config;
   const widest = Math.max(hiddenDim, nHeads * valueDim, ffnDim);
   const vocab = Math.ceil(config.vocabSize / 8) * 8;
   const scratch = formatScratch(sizes.cache, keyDim, valueDim);
@@ -310,6 +310,7 @@ function runStateBytes(config: ModelConfig, sizes: RunSizes): number {
     outputs * hiddenDim * 4,
     outputs * vocab * 4,
     vocab * 4,
+    nLayers * nKvHeads * 8,
     ...(scratch.packing > 0 ? [scratch.packing] : []),
     ...policyRegions(config, sizes),
     ...[streamBytes(config, sizes)].filter((bytes) => bytes > 0),

@@ -183,8 +183,7 @@ export class Engine {
     if (this.#limit === undefined || needed <= available) {
       return new ThimbleError("out_of_memory", `no memory for ${what}`, amounts);
     }
-    const advice =
-      "close sessions that are done, or load the model with a larger budget or smaller forms of keys and values";
+    const advice = "close sessions, or load the model with a larger budget or smaller keys and values";
     const message = `no memory for ${what} within the budget of ${this.#limit.budget} bytes; ${advice}`;
     return new ThimbleError("over_budget", message, { ...amounts, name: "budget" });
   }

@@ -93,8 +93,7 @@ export function cacheConfig(options: CacheOptions = {}, form: KvFormName = "q8")
     throw wrongOption("kvRotation", "kvRotation must be true or false");
   }
   if (policy !== undefined && (sections !== 0 || wideHeads.length > 0 || hasChannels(keyForm))) {
-    const message =
-      "kvFormat has what belongs to a page or head as a whole; a policy moves slots one by one from page to page";
+    const message = "kvFormat has what belongs to a whole page or head; a policy moves single slots";
     throw wrongOption("kvFormat", message);
   }
   const config = { keyForm, valueForm, group, recentPages, sinkPages, rotateKeys, sections, flat, wideHeads, policy };

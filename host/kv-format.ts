@@ -118,7 +118,7 @@ export function parseKvFormat(text: unknown): KvFormat {
     format.set(name as PieceName, value);
   }
   if (format.has("channels") && format.has("mean")) {
-    throw refuse("kvFormat has channels and mean; a scale for each channel comes with a zero, which is its mean");
+    throw refuse("kvFormat has channels and mean; a channel's scale comes with a zero, its mean");
   }
   return { pieces: format, wideHeads };
 }

@@ -106,7 +106,7 @@ async function shareable(
 /** Even one page: what engines throw where they have no address space, or the process no memory. */
 function memoryRefused(cause: unknown): never {
   if (!(cause instanceof RangeError)) throw cause;
-  const message = "the host gives no WebAssembly memory; close other models, pages or workers and load it again";
+  const message = "the host gives no WebAssembly memory; close other models, pages or workers, and try again";
   throw new ThimbleError("out_of_memory", message, { cause });
 }
 

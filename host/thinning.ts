@@ -49,7 +49,7 @@ export function thinningRule(
   const { policy } = engine.sizes.cache;
   if (rule.overflow !== "evict" || policy === undefined || policy.name === "streaming") return undefined;
   if (policy.policy === Policy.SIMLAYER) {
-    const message = "simlayerkv keeps all of layers that are not lazy: it cannot hold a session to a size; use another";
+    const message = "simlayerkv keeps all of some layers: it cannot hold a session to a size";
     throw wrongOption("overflow", `${message} policy, or another overflow`);
   }
   if (policy.dealing === "heads" && engine.headScores === undefined) {

@@ -9,7 +9,7 @@ import { Engine, engine, HeadView } from "../memory/records";
 import { KvForm, Size } from "../memory/status";
 import { convertPage } from "./convert";
 import { isFew } from "./packed-page";
-import { setFirstPosition, writeSlot } from "./page";
+import { setFirstPosition, setForms, writeSlot } from "./page";
 import { poolTake } from "./pool";
 import { dropHidden } from "./window";
 
@@ -53,18 +53,31 @@ export function fixedPage(e: Engine, head: HeadView, index: u32): usize {
   return head.fixed + <usize>place * e.recentBytes;
 }
 
-/** A part's form once it has aged. */
-// @ts-ignore: decorator
-@inline
-export function agedForm(head: HeadView, form: KvForm): KvForm {
-  return head.wide != 0 ? recentForm(form) : form;
+/** Gives an empty page the forms of recent ones, or of those that have aged. */
+function setAge(e: Engine, page: usize, isRecent: bool): usize {
+  setForms(page, isRecent ? recentForm(e.keyForm) : e.keyForm, isRecent ? recentForm(e.valueForm) : e.valueForm);
+  return page;
 }
 
-/** A page of the pool in the head's form, made from `from`. */
-function aged(e: Engine, head: HeadView, from: usize): usize {
-  const page = poolTake(head.wide != 0);
+/** An empty page of the pool in the head's form; the caller has reserved it. */
+function agedPage(e: Engine, head: HeadView): usize {
+  const page = poolTake(head);
   if (page == 0) unreachable(); // address 0 is the engine's: a trap is better than a page written there
-  convertPage(e, page, agedForm(head, e.keyForm), agedForm(head, e.valueForm), from);
+  return setAge(e, page, head.wide != 0);
+}
+
+/** An empty page for place `index` of `pages`, in the form it has by its age. */
+export function emptyPage(e: Engine, head: HeadView, index: u32, pages: u32): usize {
+  if (!agesTwice(e) || (index >= e.sinkPages && index + e.recentPages < pages)) return agedPage(e, head);
+  const page = fixedPage(e, head, index);
+  memory.fill(page, 0, e.recentBytes);
+  return setAge(e, page, true);
+}
+
+/** A page of the pool made from `from`. */
+function aged(e: Engine, head: HeadView, from: usize): usize {
+  const page = agedPage(e, head);
+  convertPage(e, page, from);
   return page;
 }
 
@@ -82,6 +95,6 @@ export function closeFull(head: HeadView): void {
   if (last >= e.sinkPages + e.recentPages && last - e.recentPages >= first) {
     setPage(head, last - e.recentPages - first, aged(e, head, page)); // the page whose place it takes
   }
-  convertPage(e, page, recentForm(e.keyForm), recentForm(e.valueForm), head.open);
+  convertPage(e, setAge(e, page, true), head.open);
   setPage(head, last - first, page);
 }

@@ -12,13 +12,13 @@
  */
 import { Engine, HeadView, Session } from "../memory/records";
 import { KvForm, Part, Size } from "../memory/status";
-import { agesTwice, fixedPage, recentForm, setPage } from "./append";
+import { agesTwice, emptyPage, setPage } from "./append";
 import { convertSlot } from "./convert";
 import { ownBytes } from "./heads";
 import { NO_MARK } from "./journal";
 import { cutObserved, NOBODY, sumsOf } from "./observation";
-import { isBroken, keyFormOf, keysOf, setBroken, setFirstPosition, setForms, valueFormOf, valuesOf } from "./page";
-import { pageRelease, poolTake } from "./pool";
+import { isBroken, keyFormOf, keysOf, setBroken, setFirstPosition, valueFormOf, valuesOf } from "./page";
+import { pageRelease } from "./pool";
 import { positionOf, REACH, setPosition, setUsedSlots, usedSlots } from "./slots";
 
 /** Slots of the page at `index`; the open one is full up to the head's length. */
@@ -45,20 +45,6 @@ function pagesOfKept(e: Engine, head: HeadView, keep: usize): u32 {
     }
   }
   return pages;
-}
-
-/** An empty page for place `index` of `pages`. */
-function emptyPage(e: Engine, head: HeadView, index: u32, pages: u32): usize {
-  if (agesTwice(e) && (index < e.sinkPages || index + e.recentPages >= pages)) {
-    const page = fixedPage(e, head, index);
-    memory.fill(page, 0, e.recentBytes);
-    setForms(page, recentForm(e.keyForm), recentForm(e.valueForm));
-    return page;
-  }
-  const page = poolTake(false);
-  if (page == 0) unreachable();
-  setForms(page, e.keyForm, e.valueForm);
-  return page;
 }
 
 /** One slot from page to page. */
@@ -120,7 +106,7 @@ export function compactHead(e: Engine, session: Session, head: HeadView, index: 
       if (sums != 0) store<f32>(sums + (((made - 1) * Size.PAGE_SLOTS + used) << 2), load<f32>(sums + ((p * Size.PAGE_SLOTS + i) << 2)));
       used += 1;
     }
-    if (!isOwn) pageRelease(page);
+    if (!isOwn) pageRelease(head, page);
   }
   if (made > 0) cutObserved(e, session, index, (made - 1) * Size.PAGE_SLOTS + used);
   head.nPages = made;

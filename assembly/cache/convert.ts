@@ -10,7 +10,7 @@ import { packPart } from "../sections/pack";
 import { sectionBytes } from "../sections/sections";
 import { groupsOf, hasChannels, hasMinima, isFew, minimumOffset, scaleAt } from "./packed-page";
 import {
-  firstPosition, floatOffset, isBroken, keyFormOf, keysOf, partBytes, setBroken, setFirstPosition, setForms, valueFormOf,
+  firstPosition, floatOffset, isBroken, keyFormOf, keysOf, partBytes, setBroken, setFirstPosition, valueFormOf,
   valuesOf,
 } from "./page";
 import { gather, putGroup, topByte } from "./quantize-group";
@@ -79,18 +79,15 @@ function convertPart(e: Engine, to: usize, toForm: KvForm, from: usize, form: Kv
   if (hasChannels(toForm) || sectionBytes(e.kvSections, toForm, part, dim, group) != 0) return packPart(e, to, toForm, from, form, part, dim);
   let finite = true;
   for (let slot: u32 = 0; slot < <u32>Size.PAGE_SLOTS; ++slot) {
-    for (let g: u32 = 0; g < groupsOf(dim, group); ++g) {
-      const end = min<u32>((g + 1) * group, dim);
-      gather(GROUP_VALUES, from, form, part, slot, g * group, end, dim, group);
-      if (!putGroup(to, toForm, part, slot, g * group, end, dim, group, GROUP_VALUES)) finite = false;
-    }
+    if (!convertSlot(to, toForm, slot, from, form, slot, part, dim, group)) finite = false;
   }
   return finite;
 }
 
-/** Fills page `to`, of these forms, from a full page. */
-export function convertPage(e: Engine, to: usize, keyForm: KvForm, valueForm: KvForm, from: usize): void {
-  setForms(to, keyForm, valueForm);
+/** Fills page `to`, whose forms are set, from a full page. */
+export function convertPage(e: Engine, to: usize, from: usize): void {
+  const keyForm = keyFormOf(to);
+  const valueForm = valueFormOf(to);
   setFirstPosition(to, firstPosition(from));
   copySlots(e, to, from);
   const group = e.kvGroup;

@@ -86,7 +86,7 @@ function evictOldest(session: Session, head: HeadView): u32 {
   const at = head.pages + (<usize>index << 2);
   const page: usize = load<u32>(at);
   logPage(engine(), session, <u32>((changetype<usize>(head) - session.heads) / offsetof<HeadView>()), page);
-  pageRelease(page);
+  pageRelease(head, page);
   head.nPages -= 1;
   memory.copy(at, at + 4, <usize>(head.nPages - index) << 2);
   head.length -= Size.PAGE_SLOTS;

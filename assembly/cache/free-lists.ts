@@ -4,8 +4,9 @@
  */
 import { engine } from "../memory/records";
 
-export function firstFreePage(isWide: bool): usize {
-  return isWide ? engine().wideFree : engine().freePages;
+export function firstFreePage(isWide: bool, head: u32): usize {
+  const lists = isWide ? engine().widePages : engine().freePages;
+  return lists == 0 ? 0 : load<u32>(lists + (<usize>head << 2));
 }
 
 export function firstFreeSession(): usize {

@@ -9,12 +9,11 @@
  */
 import { AttendTask, Engine, engine, HeadView, Session } from "../memory/records";
 import { Option, Size, Status } from "../memory/status";
-import { agedForm, agesTwice, fixedPage, recentForm, setPage } from "./append";
+import { emptyPage, setPage } from "./append";
 import { headOf, pooledPages } from "./heads";
 import {
-  firstPosition, isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, setForms, valueFormOf, valueOffset, writeSlot,
+  firstPosition, isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, valueFormOf, valueOffset, writeSlot,
 } from "./page";
-import { poolTake } from "./pool";
 import { MAX_POSITION } from "./session";
 import { canTruncate, mostPages, pagesFor } from "./window";
 
@@ -118,14 +117,7 @@ export function sessionAdopt(address: usize, length: u32, relative: bool): Statu
 
 /** Puts a head's page in the place and form it has by its age. */
 function adoptPage(e: Engine, head: HeadView, index: u32, closed: u32): void {
-  let page: usize;
-  if (agesTwice(e) && (index < e.sinkPages || index + e.recentPages >= closed)) {
-    page = fixedPage(e, head, index);
-    setForms(page, recentForm(e.keyForm), recentForm(e.valueForm));
-  } else {
-    page = poolTake(head.wide != 0);
-    setForms(page, agedForm(head, e.keyForm), agedForm(head, e.valueForm));
-  }
+  const page = emptyPage(e, head, index, closed);
   setFirstPosition(page, index * Size.PAGE_SLOTS);
   setPage(head, head.nPages, page);
   head.nPages += 1;

@@ -54,7 +54,7 @@ function releaseFrom(head: HeadView, index: u32): void {
   const keep = index - head.base / Size.PAGE_SLOTS;
   while (head.nPages > keep) {
     head.nPages -= 1;
-    pageRelease(load<u32>(head.pages + (<usize>head.nPages << 2)));
+    pageRelease(head, load<u32>(head.pages + (<usize>head.nPages << 2)));
   }
 }
 
@@ -90,7 +90,7 @@ function cut(e: Engine, head: HeadView, length: u32): void {
   const first = head.base / Size.PAGE_SLOTS;
   if (place != 0 && index < head.length / Size.PAGE_SLOTS) { // a closed page opens again
     const page = load<u32>(head.pages + (<usize>(index - first) << 2));
-    convertPage(e, head.open, KvForm.F32, KvForm.F32, page);
+    convertPage(e, head.open, page);
   }
   releaseFrom(head, index);
   if (place != 0) {

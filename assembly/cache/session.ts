@@ -68,7 +68,8 @@ export function sessionOpen(): usize {
       head.nPages = 0;
       head.pages = table;
       head.window = layer.window;
-      head.wide = <u32>(e.wideBytes != 0 && ((layer.wideHeads >> h) & 1) != 0);
+      head.list = <u16>min<u32>(layer.firstHead + h, u16.MAX_VALUE);
+      head.wide = <u16>(e.wideBytes != 0 && ((layer.wideHeads >> h) & 1) != 0);
       head.open = own;
       head.fixed = own + e.openBytes;
       head.keySquares = 0;

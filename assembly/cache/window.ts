@@ -41,7 +41,7 @@ export function pagesFor(length: u32): u32 {
 export function dropHidden(head: HeadView): void {
   const seen = firstVisible(head.length, head.window);
   while (head.nPages > 0 && head.base + Size.PAGE_SLOTS + SPARE <= seen) {
-    pageRelease(load<u32>(head.pages));
+    pageRelease(head, load<u32>(head.pages));
     head.nPages -= 1;
     head.base += Size.PAGE_SLOTS;
     memory.copy(head.pages, head.pages + 4, <usize>head.nPages << 2);

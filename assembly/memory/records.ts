@@ -114,7 +114,9 @@ export class HeadView {
   /** Pages evicted so far: the ring of recent pages counts them. */
   removed: u32;
   /** 1: pages that have aged stay at 8 bits. */
-  wide: u32;
+  wide: u16;
+  /** Whose free pages of the pool it takes first: its number in the session. */
+  list: u16;
 }
 
 /** A sequence of tokens with its cache. */
@@ -304,13 +306,13 @@ export class Engine {
   staging: usize;
   stagingBytes: usize;
 
-  /** Free pages, linked through their first word. */
+  /** Lists of free pages by head, see cache/pool.ts. */
   freePages: usize;
   nFreePages: u32;
   nPages: u32;
   pageBytes: u32;
   /** The same for pages of heads that keep 8 bits; 0 bytes where there are none. */
-  wideFree: usize;
+  widePages: usize;
   nWideFree: u32;
   nWidePages: u32;
   wideBytes: u32;

@@ -163,6 +163,8 @@ export function layoutRunState(stagingBytes: u32): Status {
   e.hidden = arenaAlloc((outputs * hidden) << 2);
   e.logits = arenaAlloc((outputs * vocab) << 2);
   e.scratch = arenaAlloc(vocab << 2);
+  e.freePages = arenaAlloc(<u64>e.nHeadViews << 3);
+  e.widePages = e.freePages + (<usize>e.nHeadViews << 2);
   if (changesQueries(e)) e.packing = arenaAlloc(packingBytes(e.keyDim, e.valueDim));
   if (e.slotPositions != 0) {
     const slots = <u64>(e.contextLength + Size.PAGE_SLOTS);

@@ -20,7 +20,7 @@ import { HEAD_BYTES, SESSION_BYTES } from "./engine.ts";
 
 /** Exports of the `test` build only. */
 interface FreeLists {
-  firstFreePage(isWide: boolean): number;
+  firstFreePage(isWide: boolean, head: number): number;
   firstFreeSession(): number;
 }
 
@@ -129,7 +129,7 @@ function tableOf({ engine }: Audited, memory: Uint32Array, session: number): Poo
     if (window === 0 && (length! > capacity || base !== 0)) {
       throw new Error(`head ${i} has slots ${base} to ${length} in a context of ${capacity}`);
     }
-    const wide = memory[head + WIDE] as 0 | 1;
+    const wide = (memory[head + WIDE]! & 0xffff) as 0 | 1;
     const inTable = memory.subarray(table! / 4, table! / 4 + nPages);
     for (const page of inTable) {
       if (page < firstOwn! || page >= firstOwn! + own) pages.push({ page, wide });
@@ -184,10 +184,12 @@ function freePages({ engine, plan }: Audited, memory: Uint32Array, isWide: boole
   const expected = exports.poolFreePages(isWide);
   const bytes = isWide ? plan.widePage : plan.page;
   const pages: number[] = [];
-  for (let page = exports.firstFreePage(isWide) >>> 0; page !== 0; page = memory[page / 4]!) {
-    pages.push(page);
-    if (pages.length > expected) throw new Error(`the list of free pages has more than the ${expected} that count`);
-    if (!isZero(memory, page + 4, bytes - 4)) throw new Error(`the free page ${page} is not zero`);
+  for (let head = 0; head < engine.config.nLayers * engine.config.nKvHeads; ++head) {
+    for (let page = exports.firstFreePage(isWide, head) >>> 0; page !== 0; page = memory[page / 4]!) {
+      pages.push(page);
+      if (pages.length > expected) throw new Error(`the lists of free pages have more than the ${expected} that count`);
+      if (!isZero(memory, page + 4, bytes - 4)) throw new Error(`the free page ${page} is not zero`);
+    }
   }
   if (pages.length !== expected) throw new Error(`${pages.length} free pages where ${expected} count`);
   return pages;

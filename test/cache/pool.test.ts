@@ -141,4 +141,48 @@ test("pages that come back are zero but for what was appended, the link of the f
   }
 });
 
+test("a head's pages lie side by side, however the heads take turns; where its own are gone it takes the next one's", () => {
+  const shape = { ...SMALL, nLayers: 2, nKvHeads: 3, nHeads: 3, contextLength: 1000 };
+  const instance = createEngine(shape);
+  const { append, closeFull, poolFreePages, poolReserve, sessionClose, sessionOpen } = instance.exports;
+  const row = instance.input(new Float32Array(8)).address;
+  const heads = Array.from({ length: 6 }, (_, h) => SESSION_BYTES + HEAD_BYTES * h);
+  const grow = (session: number, head: number, nPages: number) => {
+    for (let i = 0; i < 32 * nPages; ++i) {
+      append(session + head, row, row, 8, 8);
+      closeFull(session + head);
+    }
+  };
+  const end = (session: number, tokens: number) => {
+    new Uint32Array(instance.exports.memory.buffer, session, 1)[0] = tokens;
+    sessionClose(session);
+  };
+  const pages = (session: number, head: number) => pagesAt(instance, session + head);
+  const bytes = pageBytesOf(shape);
+  assert.is(Number(poolReserve(6 * 4)), 1);
+  for (let round = 0; round < 3; ++round) {
+    const session = sessionOpen();
+    for (let block = 0; block < 4; ++block) for (const head of heads) grow(session, head, 1);
+    for (const head of heads) {
+      const [first] = pages(session, head);
+      assert.equal(
+        pages(session, head),
+        [0, 1, 2, 3].map((i) => first! + i * bytes),
+      );
+    }
+    assert.is(poolFreePages(), 0);
+    end(session, 128);
+  }
+  const session = sessionOpen();
+  grow(session, heads[4]!, 20);
+  const taken = pages(session, heads[4]!);
+  assert.is(new Set(taken).size, 20);
+  assert.ok(
+    taken.slice(1, 8).every((page, i) => page === taken[i]! + bytes),
+    "its own and those of head 5",
+  );
+  assert.is(poolFreePages(), 4);
+  instance.check();
+});
+
 test.run();

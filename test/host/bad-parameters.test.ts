@@ -55,7 +55,7 @@ test("a policy that there is not, or with parameters that it has not: what there
     await refusedLoad({ policy: `snapkv:window=${value}` }, "invalid_option", "policy", range);
   }
   await refusedLoad({ policy: "adakv:safeguard=2" }, "invalid_option", "policy", /must be a number from 0 to 1$/);
-  const together = /a policy moves slots one by one from page to page/;
+  const together = /a policy moves single slots/;
   await refusedLoad({ policy: "tova", keys: "q4", kvFormat: "channels" }, "invalid_option", "kvFormat", together);
   await using model = await open({});
   const plan = () => planHeader(model.header, { policy: "snap" });
@@ -152,7 +152,7 @@ test("keep where nothing can choose, or nothing can go", async () => {
   await refusedSessions(driven, [[{ keep: { ratio: 0.5 } }, "keep", /no part of a prompt can go; leave keep out$/]]);
   const evicting = driven.session({ overflow: "evict" });
   const turn = () => evicting.complete({ ids: randomIds(20, 40, 1) }, { maxTokens: 1 });
-  await refused(turn, "invalid_option", "overflow", /load it with a longer contextLength, or use another overflow$/);
+  await refused(turn, "invalid_option", "overflow", /load it with a longer contextLength, or another overflow$/);
   assert.is(evicting.stats.cachedTokens, 0);
 });
 
