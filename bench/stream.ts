@@ -13,8 +13,10 @@ import { perplexity } from "../host/perplexity.ts";
 import { describeMachine } from "./lib/results.ts";
 import { median } from "./lib/statistics.ts";
 import { platform } from "./ours.ts";
-import { encodeParts } from "./quality/eval-items.ts";
 import { reportStream } from "./report/stream.ts";
+import { type Found, needles } from "./stream/needles.ts";
+import { readPolicies } from "./stream/policy-results.ts";
+import { fillers } from "./stream/text.ts";
 
 const USAGE = `npm run bench:stream -- [options]
   --policies LIST  what the session is thinned by (default streaming,h2o,kvzip,snapkv,key-diff,expected-attention)
@@ -46,8 +48,6 @@ const PIECE = 500;
 const YARDSTICK = 256;
 /** Tokens of a tenth that are graded in a session which begins with it, when it has held twice what it may. */
 const GRADED = 4096;
-/** Tokens before a needle. */
-const BEFORE = 300;
 
 export interface StreamResult {
   readonly policy: string;
@@ -67,25 +67,7 @@ export interface StreamResult {
   readonly wasmBytes: readonly number[];
   readonly rssBytes: readonly number[];
   /** Share of needles found, by distance. */
-  readonly found: readonly { readonly distance: number; readonly found: number; readonly of: number }[];
-}
-
-/** The filler of our longest retrieval prompts, one after the other; none is repeated. */
-async function fillers(model: Model, tokens: number): Promise<number[]> {
-  const lines = (await readFile("models/eval/retrieval.jsonl", "utf8")).trim().split("\n");
-  const prompts = lines.map((line) => JSON.parse(line) as { prompt: string; context_tokens: number });
-  const seen = new Set<string>();
-  const ids: number[] = [];
-  for (const { prompt } of prompts.sort((a, b) => b.context_tokens - a.context_tokens)) {
-    const body = prompt.slice(prompt.indexOf("\n\n") + 2, prompt.lastIndexOf("\n\n"));
-    const sentences = body.split(/(?<=[.!?]) /).filter((sentence) => !seen.has(sentence) && !/\d/.test(sentence));
-    for (const sentence of sentences) seen.add(sentence);
-    ids.push(...model.tokenizer.encode(` ${sentences.join(" ")}`));
-    if (ids.length >= tokens) return ids.slice(0, tokens);
-  }
-  // More than there is: from the beginning again, far beyond what any session still holds.
-  for (let i = 0; ids.length < tokens; ++i) ids.push(ids[i]!);
-  return ids;
+  readonly found: readonly Found[];
 }
 
 /** A session of fixed length: says how fast the machine is now. */
@@ -181,35 +163,6 @@ function mean(values: readonly number[]): number {
   return values.reduce((sum, x) => sum + x, 0) / values.length;
 }
 
-async function needles(model: Model, filler: readonly number[], slots: number, count: number) {
-  const found: { distance: number; found: number; of: number }[] = [];
-  for (const distance of DISTANCES) {
-    let hits = 0;
-    for (let n = 0; n < count; ++n) {
-      const key = String(10_000 + ((n * 7919 + distance * 104_729) % 90_000));
-      const from = (n * 9973 + distance) % Math.max(1, filler.length - distance - BEFORE);
-      const head = "<|im_start|>user\nThere is important information hidden in this text. Find it and remember it.\n\n";
-      const needle = ` The pass key is ${key}. Remember it. ${key} is the pass key.`;
-      const asked = "\n\nWhat is the pass key?<|im_end|>\n<|im_start|>assistant\nThe pass key is";
-      const encode = (text: string): number[] => encodeParts(model.tokenizer, [text])[0]!;
-      const ids = [
-        ...encode(head),
-        ...filler.slice(from, from + BEFORE),
-        ...encode(needle),
-        ...filler.slice(from + BEFORE, from + BEFORE + distance),
-      ];
-      const session = model.session({ overflow: "evict", keep: { slots } });
-      await session.complete({ ids }, { maxTokens: 0 });
-      const { text } = await session.complete({ ids: encode(asked) }, { maxTokens: 6, temperature: 0 });
-      if (text.trim().startsWith(key)) hits += 1;
-      session.close();
-    }
-    found.push({ distance, found: hits, of: count });
-    console.error(`needles behind ${distance} tokens: ${hits} of ${count}`);
-  }
-  return found;
-}
-
 /** In place of an earlier result of the same, if there is one. */
 async function keep(known: StreamResult[], result: StreamResult): Promise<void> {
   const isSame = ({ policy, slots, forms }: StreamResult): boolean =>
@@ -217,7 +170,11 @@ async function keep(known: StreamResult[], result: StreamResult): Promise<void> 
   const at = known.findIndex(isSame);
   known.splice(at < 0 ? known.length : at, at < 0 ? 0 : 1, result);
   await writeFile(RESULTS, `${JSON.stringify(known, null, 1)}\n`);
-  await writeFile("docs/streaming.md", reportStream(known));
+  await writeReport(known);
+}
+
+async function writeReport(known: readonly StreamResult[]): Promise<void> {
+  await writeFile("docs/streaming.md", reportStream(known, await readPolicies()));
 }
 
 async function main(): Promise<void> {
@@ -239,9 +196,12 @@ async function main(): Promise<void> {
       forms: `${values.keys}:${values.values}`,
     };
     await keep(known, result);
-    await keep(known, { ...result, found: await needles(model, ids, slots, Number(values.needles)) });
+    await keep(known, {
+      ...result,
+      found: await needles(model, ids, { slots, count: Number(values.needles), distances: DISTANCES }),
+    });
   }
-  if (names.length === 0) await writeFile("docs/streaming.md", reportStream(known));
+  if (names.length === 0) await writeReport(known);
 }
 
 if (values.help) console.log(USAGE);

@@ -1,9 +1,11 @@
 /** docs/streaming.md: what an endless stream costs and keeps, of bench/results/stream.json. @module */
+import type { PolicyResults } from "../stream/policy-results.ts";
 import type { StreamResult } from "../stream.ts";
+import { policiesPart } from "./stream-policies.ts";
 
 const MIB = 1 << 20;
 
-export function reportStream(results: readonly StreamResult[]): string {
+export function reportStream(results: readonly StreamResult[], policies: readonly PolicyResults[]): string {
   const lines = [
     "# Streams without end",
     "",
@@ -54,5 +56,6 @@ export function reportStream(results: readonly StreamResult[]): string {
     }
     lines.push("", ...new Set(all.map(({ command, machine, date }) => `\`${command}\`, ${machine}, ${date}.`)), "");
   }
+  lines.push(...policiesPart(policies));
   return `${lines.join("\n").trimEnd()}\n`;
 }
