@@ -254,7 +254,7 @@ export function checkProportion(
   const available = MODEST_BYTES + header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   if (needed <= available) return;
   const message = `its sizes ask for ${needed} bytes besides the weights, out of proportion to the file`;
-  throw new ThimbleError("malformed_file", `${message}; if it is to be trusted, load it with a smaller contextLength`, {
+  throw new ThimbleError("malformed_file", `${message}; to trust it, load it with a smaller contextLength`, {
     file: header.file,
     needed,
     available,

@@ -71,7 +71,7 @@ export function setEviction(engine: Engine, session: number, rule: EvictionRule,
   if (sinkPages + windowPages + 2 > maxPages) throw noRoom(rule, []);
   throw wrongOption(
     "overflow",
-    "this model cannot evict: its query heads follow the norms of all keys, or its windows are longer than the context; load it with a longer contextLength, or another overflow",
+    "this model cannot evict: query heads follow the norms of all keys, or windows are longer than the context; load it with a longer contextLength, or another overflow",
   );
 }
 

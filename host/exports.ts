@@ -114,12 +114,9 @@ export interface EngineExports {
   headSquares(session: number, head: number, closed: boolean): number;
   headPage(session: number, head: number, index: number): number;
   pageSize(page: number): number;
-  pageBroken(page: number): number | boolean;
   /** 64 bits (low, high) over n words into `out`; seed is a u32. */
   checksum(out: number, x: number, n: number, seed: number): void;
   setPageBroken(page: number, broken: boolean): void;
-  /** Position of a page's first slot. */
-  pageStart(page: number): number;
   /** Bits 0..7: empty slots, bit 8: they have positions. */
   setPageSlots(page: number, slots: number, first: number): void;
   isRelative(session: number): number | boolean;

@@ -101,7 +101,7 @@ class HeaderWalk {
     let message = `this is not a GGUF file: it begins with "${text}" (${hex}), not "GGUF"`;
     if (found.length === 0) message = "this is not a GGUF file: it is empty";
     else if (text === "vers") message += "; it may be a Git LFS pointer: fetch the file it stands for";
-    else if (text[0] === "<") message += "; it may be a web page: check the address it was downloaded from";
+    else if (text[0] === "<") message += "; it may be a web page: check the address";
     throw this.error("bad_magic", message);
   }
 

@@ -41,14 +41,12 @@ export function promptRule(engine: Engine, { keep, sinks, window }: SessionOptio
     throw wrongOption("headScores", "the policy deals by heads: load the model with headScores");
   }
   if (engine.config.queryGrouping === "key_norm") {
-    const message = "this model's query heads follow the norms of all keys: no part of a prompt can go; leave keep out";
+    const message = "query heads follow the norms of all keys: no part of a prompt can go; leave keep out";
     throw wrongOption("keep", message);
   }
   const kept = readKeep(keep, engine.sizes.cache, engine.config);
   if (keep.bytes !== undefined && engine.sizes.cache.policy.policy === Policy.SIMLAYER) {
-    throw wrongKeep(
-      "keep.bytes holds for all layers, simlayerkv decides for lazy layers only; say keep.slots or keep.ratio",
-    );
+    throw wrongKeep("keep.bytes holds for all layers, simlayerkv decides for lazy ones; say keep.slots or keep.ratio");
   }
   if ("share" in kept) return { keep: kept, sinks: sinks ?? 0, window: window ?? 0 };
   const { slots } = kept;

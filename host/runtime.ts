@@ -31,10 +31,10 @@ export interface Runtime {
 
 const FAILURES: Readonly<Record<number, readonly [ThimbleErrorCode, string]>> = {
   [Status.OUT_OF_MEMORY]: ["out_of_memory", "WebAssembly memory could not grow"],
-  [Status.TOO_MANY_ROWS]: ["internal", "more rows or outputs than the run state has room for"],
+  [Status.TOO_MANY_ROWS]: ["internal", "too many rows or outputs"],
   [Status.BAD_POSITION]: ["internal", "a row is not at its session's next position"],
   [Status.BAD_TOKEN]: ["invalid_option", "a token id is outside the vocabulary"],
-  [Status.NO_PAGE]: ["internal", "no page of the cache was reserved"],
+  [Status.NO_PAGE]: ["internal", "no page was reserved"],
   [Status.BAD_ARGUMENT]: ["internal", "an argument the engine does not know"],
 };
 
@@ -106,7 +106,7 @@ async function shareable(
 /** Even one page: what engines throw where they have no address space, or the process no memory. */
 function memoryRefused(cause: unknown): never {
   if (!(cause instanceof RangeError)) throw cause;
-  const message = "the host gives no WebAssembly memory; close other models, pages or workers, and try again";
+  const message = "the host gives no WebAssembly memory; close other models, pages or workers";
   throw new ThimbleError("out_of_memory", message, { cause });
 }
 

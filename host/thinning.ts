@@ -49,7 +49,7 @@ export function thinningRule(
   const { policy } = engine.sizes.cache;
   if (rule.overflow !== "evict" || policy === undefined || policy.name === "streaming") return undefined;
   if (policy.policy === Policy.SIMLAYER) {
-    const message = "simlayerkv keeps all of some layers: it cannot hold a session to a size";
+    const message = "simlayerkv cannot hold a session to a size: it keeps whole layers";
     throw wrongOption("overflow", `${message} policy, or another overflow`);
   }
   if (policy.dealing === "heads" && engine.headScores === undefined) {
@@ -112,7 +112,7 @@ function ruleOf(
   const needed = Math.ceil((least * PARTS) / (PARTS - 1) / PAGE + 2) * PAGE;
   throw wrongOption(
     "keep",
-    `${slots} tokens a KV head are too few to choose from: first and newest tokens that stay, and a page of ${PAGE}, take ${least} of the ${target} that are left each time; give it ${needed}, or protect fewer`,
+    `${slots} tokens a KV head are too few to choose from: first and newest tokens, and a page of ${PAGE}, take ${least} of the ${target} left each time; give it ${needed}, or protect fewer`,
     needed,
     slots,
   );

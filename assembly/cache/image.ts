@@ -12,9 +12,10 @@ import { Option, Size, Status } from "../memory/status";
 import { emptyPage, setPage } from "./append";
 import { headOf, pooledPages } from "./heads";
 import {
-  firstPosition, isBroken, keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, valueFormOf, valueOffset, writeSlot,
+  keyFormOf, keyOffset, keysOf, pageBytes, setBroken, setFirstPosition, valueFormOf, valueOffset, writeSlot,
 } from "./page";
 import { MAX_POSITION } from "./session";
+import { countGaps, hasPositions } from "./slots";
 import { canTruncate, mostPages, pagesFor } from "./window";
 
 // @ts-ignore: decorator
@@ -49,13 +50,10 @@ export function pageSize(page: usize): u32 {
   return pageBytes(engine(), keyFormOf(page), valueFormOf(page));
 }
 
-/** A value in it was not finite. */
-export function pageBroken(page: usize): bool {
-  return isBroken(page);
-}
-
+/** The last that is said of a page whose contents are there. */
 export function setPageBroken(page: usize, broken: bool): void {
   setBroken(page, broken);
+  if (hasPositions(page)) countGaps(engine(), page);
 }
 
 /** A slot's key and value, f32 [keyDim] [valueDim], in scratch: the address is good until the next call. */
@@ -88,11 +86,6 @@ export function slotAddress(): usize {
 @inline
 function slotScratch(e: Engine): usize {
   return changetype<AttendTask>(e.attention).scratch;
-}
-
-/** The slots of a page that are in use, and the position of the first. */
-export function pageStart(page: usize): u32 {
-  return firstPosition(page);
 }
 
 /** What the header of a closed page says of its slots: u8 empty ones, u8 1 where they have positions; and the first one. */

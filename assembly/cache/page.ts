@@ -3,7 +3,7 @@
  * form each (KvForm). This file has the f32 form, packed-page.ts those of fewer bits, sections/ what the latter may keep
  * beside their codes.
  *
- *   | u32 references | u8 key form, u8 value form, u8 empty slots, u8 1 where slots have positions | u32 1 where a value was not finite | u32 first position | keys | values |
+ *   | u32 references | u8 key form, u8 value form, u8 empty slots, u8 1 where slots have positions | u16 1 where a value was not finite | u16 gaps | u32 first position | keys | values |
  *
  *   f32:  | keys: 2 halves of 16 slots; half: keyDim x 16 slots                          | 32 * keyDim * 4 bytes
  *         | values: groups of 16 dims, then of 4; group: 32 slots x 16 (or 4) dims         | 32 * valueDim * 4 bytes
@@ -12,7 +12,7 @@
  * both so that a kernel's inner loop reads one ascending stream, 64 bytes a step.
  *
  * A page holds 32 consecutive positions; one that was compacted (compact.ts) may end in empty slots, and says behind its
- * values which position each slot has (slots.ts). References count the sessions that share a page of the pool; a page in a session's own region has 0.
+ * values which position each slot has (slots.ts); `gaps` of them are missing between its first and its last. References count the sessions that share a page of the pool; a page in a session's own region has 0.
  */
 import { Engine, HeadView } from "../memory/records";
 import { KvForm, Part, Size } from "../memory/status";
@@ -49,13 +49,13 @@ export function setForms(page: usize, keyForm: KvForm, valueForm: KvForm): void 
 // @ts-ignore: decorator
 @inline
 export function isBroken(page: usize): bool {
-  return load<u32>(page, 8) != 0;
+  return load<u16>(page, 8) != 0;
 }
 
 // @ts-ignore: decorator
 @inline
 export function setBroken(page: usize, broken: bool): void {
-  store<u32>(page, <u32>broken, 8);
+  store<u16>(page, <u16>broken, 8);
 }
 
 /** Position of the page's first slot. */

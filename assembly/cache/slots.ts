@@ -44,14 +44,29 @@ export function lastPosition(e: Engine, page: usize): u32 {
   return positionOf(e, page, usedSlots(page) - 1);
 }
 
-/** Says the position of a slot whose page's first position is known; its forms are set. */
+/** Positions that are missing between the first and the last token of a page. */
+// @ts-ignore: decorator
+@inline
+export function gapsOf(page: usize): u32 {
+  return load<u16>(page, 10);
+}
+
+/** Says the position of a page's next slot; its first position is known, and its forms are set. */
 export function setPosition(e: Engine, page: usize, slot: u32, position: u32): void {
+  const distance = position - firstPosition(page);
   store<u8>(page, 1, 7);
-  store<u16>(distances(e, page) + (slot << 1), <u16>(position - firstPosition(page)));
+  store<u16>(distances(e, page) + (slot << 1), <u16>distance);
+  store<u16>(page, <u16>(distance - slot), 10);
+}
+
+/** Counts the gaps of a page whose positions have been written. */
+export function countGaps(e: Engine, page: usize): void {
+  setPosition(e, page, usedSlots(page) - 1, lastPosition(e, page));
 }
 
 /** A page that is made from another one has its slots. */
 export function copySlots(e: Engine, to: usize, from: usize): void {
   store<u16>(to, load<u16>(from, 6), 6);
+  store<u16>(to, <u16>gapsOf(from), 10);
   if (hasPositions(from)) memory.copy(distances(e, to), distances(e, from), Size.POSITIONS);
 }

@@ -3,12 +3,16 @@
  * behind which s positions are missing seems s positions nearer. Stored keys are not touched; the query is turned back by s
  * for every run of pages with the same s. https://arxiv.org/abs/2309.17453 (StreamingLLM: positions within the cache)
  *
- *   s(page) = (slot of its first key - its first position) - (slot of the query - position of the query), modulo 2^32
+ *   s(page) = (slot of its last key - its last position) - (slot of the query - position of the query)
+ *
+ * Tokens of a page that have lost some between them keep their distances from its last one: none comes to lie behind the query.
+ * Below 0 there are more empty slots behind the page than positions are missing: it stays where it is.
  *   q' = R(-s) q, R of kernels/rope.ts without its magnitude; where heads are rotated by H (hadamard.ts): q' = H R(-s) H q
  *
  * Shapes: q and out [nHeads][keyDim] f32. Scratch: angles f32 [ropeDim], then two f64.
  */
 import { firstPosition } from "../cache/page";
+import { gapsOf } from "../cache/slots";
 import { AttendTask, RopeTable } from "../memory/records";
 import { hadamard, hadamardRef } from "./hadamard";
 import { rope, ropeRef } from "./rope";
@@ -21,11 +25,11 @@ export function turnScratch(keyDim: u32): usize {
   return (<usize>keyDim << 2) + 16;
 }
 
-/** Positions that are missing between the page that begins with slot `slot` and the query. */
+/** Positions that are missing between the last token of the page that begins with slot `slot` and the query. */
 // @ts-ignore: decorator
 @inline
 export function shiftOf(task: AttendTask, page: usize, slot: u32): u32 {
-  return slot - firstPosition(page) - task.head.lead;
+  return max<i32>(slot - firstPosition(page) - gapsOf(page) - task.head.lead, 0);
 }
 
 /** Kept from call to call. */

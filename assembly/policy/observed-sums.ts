@@ -2,7 +2,8 @@
  * What all rows of a prompt give each slot, added up while they are computed, for policies that look at more than the last
  * rows. Each block's rows are scored once more after they have attended, when the highest score and the sum of a row are
  * known at once; so a prompt's attention takes as many products q.k again (about half as many operations more), and one
- * query head at a time. Nothing of it runs without such a policy.
+ * query head at a time. Nothing of it runs without such a policy, nor once a prompt has ended; decoding in a session that is
+ * thinned goes on being observed and pays it too, more than any other policy: docs/benchmarks.md.
  *
  *   sums: f32 [nHeadViews][policySlots] of the session, of rows from position observedFrom on (cache/observation.ts)
  *   Observed.ATTENTION: sum over rows r, ascending, and query heads of the group of a_rj = softmax over j <= r of the scores

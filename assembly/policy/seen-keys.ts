@@ -3,10 +3,11 @@
  * positions (kernels/turn-query.ts), and so do the policies: compared with queries, whose positions are those of the sequence,
  * keys come nearer; among themselves they take their places in the cache.
  *
- *   page with first position p in slots from j on, behind which s = j - p - lead positions are missing:
- *   q R(-s) . k = q . R(s) k;   places: R(-(p - j)) k
+ *   page whose last token, of position p, is in slot j, behind which s = j - p - lead positions are missing:
+ *   q R(-s) . k = q . R(s) k;   places: R(-(p - j)) k;   neither below 0
  */
 import { firstPosition } from "../cache/page";
+import { gapsOf } from "../cache/slots";
 import { hadamard } from "../kernels/hadamard";
 import { rope } from "../kernels/rope";
 import { turnAngles } from "../kernels/turn-angles";
@@ -30,8 +31,9 @@ function readTurned(e: Engine, session: Session, layer: Layer, head: HeadView, p
   const dim = e.keyDim;
   for (let p: u32 = 0; p < head.nPages; ++p) {
     const first = p * Size.PAGE_SLOTS;
-    const missing = firstPosition(load<u32>(head.pages + (<usize>p << 2))) - first;
-    const shift = placed ? missing : -missing - head.lead;
+    const page: usize = load<u32>(head.pages + (<usize>p << 2));
+    const missing = firstPosition(page) + gapsOf(page) - first;
+    const shift = max<i32>(placed ? missing : -missing - head.lead, 0);
     if (shift == 0) continue;
     const angles = anglesOf(e, layer, shift, placed);
     for (let j = first; j < min<u32>(head.length, first + Size.PAGE_SLOTS); ++j) {

@@ -11,7 +11,7 @@ import { describeFormat } from "../kv-format.ts";
 /** Version of this file format: 3 has what a policy has observed of a session that streams. */
 export const FORMAT_VERSION = 3;
 /** Version of the numeric contract that the keys and values follow (docs/numeric-contract.md). */
-export const CONTRACT_VERSION = 3;
+export const CONTRACT_VERSION = 4;
 /** Version of how codes, scales and f32 lie in a page (assembly/cache/page.ts, packed-page.ts). */
 export const LAYOUT_VERSION = 1;
 

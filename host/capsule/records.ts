@@ -46,7 +46,7 @@ export function pageOf(engine: Engine, session: number, head: number, first: num
     index,
     words,
     forms: (isOpen ? forms! | OPEN : forms!) >>> 0,
-    broken: broken!,
+    broken: broken! & 0xffff, // the gaps above it follow from the positions
     position: position!,
     page,
   };

@@ -128,10 +128,10 @@ function pool(sources: readonly (readonly number[])[], weights: Float32Array | u
 /** Tokens that token t sees in a layer's KV head, ascending, itself the last. */
 export type Visible = (t: number, layer: number, kvHead: number) => readonly number[];
 
-/** What is left where tokens are forgotten; `byPlace`: their places in the list are their positions then. */
+/** What is left where tokens are forgotten; `byPlace`: their places in the list are their positions then, or what it says. */
 export interface Left {
   readonly visible: Visible;
-  readonly byPlace: boolean;
+  readonly byPlace: boolean | Visible;
 }
 
 /** Attention over the normed inputs of a layer where tokens are forgotten. */
@@ -146,13 +146,18 @@ function attendLeft(
   const split = (name: string, dim: number) => inputs.map((x) => heads(multiply(of(name), x), dim));
   const [queries, keys, values] = [split("attn_q", keyDim), split("attn_k", keyDim), split("attn_v", valueDim)];
   const placed = keys.map((token, j) => token.map((k) => rotate(k, j)));
+  const placesOf = (left: readonly number[], ...of: Parameters<Visible>): readonly number[] => {
+    if (typeof byPlace === "function") return byPlace(...of);
+    return byPlace ? [...left.keys()] : left;
+  };
   const outputs = queries.map((token, t) => {
     return token.flatMap((q, h) => {
       const g = Math.floor((h * nKvHeads) / nHeads);
       const left = visible(t, layer, g);
-      const turned = rotate(q, byPlace ? left.length - 1 : t);
-      const keyAt = (j: number, place: number) => (byPlace ? rotate(keys[j]![g]!, place) : placed[j]![g]!);
-      const scores = left.map((j, place) => dot(turned, keyAt(j, place)) / Math.sqrt(keyDim));
+      const places = placesOf(left, t, layer, g);
+      const turned = rotate(q, places.at(-1)!);
+      const keyAt = (j: number, place: number) => (place === j ? placed[j]![g]! : rotate(keys[j]![g]!, place));
+      const scores = left.map((j, i) => dot(turned, keyAt(j, places[i]!)) / Math.sqrt(keyDim));
       const weights = softmax64(scores);
       return Array.from({ length: valueDim }, (_, d) =>
         weights.reduce((sum, weight, place) => sum + weight * values[left[place]!]![g]![d]!, 0),
