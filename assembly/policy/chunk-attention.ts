@@ -6,7 +6,7 @@
  *   of each chunk C: sum_j += sum over rows r in C and heads of the group of softmax over j in C of (q_r . k_j), not scaled
  *
  * A chunk's products come all at once, when it is whole: of 256 rows, in a session that is thinned, decoding stands still for the
- * time of some 16 tokens once in 256 (docs/benchmarks.md times 32 tokens in which `compactor`, not `non-causal-attention`, has one).
+ * time of a dozen tokens once in 256 (docs/benchmarks.md times 32 tokens in which `compactor`, not `non-causal-attention`, has one).
  *
  * As kvpress has it, but that rows which fill the last chunk up take no part. The queries of a chunk are kept until it is
  * whole, and as many more rows have come as stay out of the last one: a ring of `observeRows` of them for each layer.
