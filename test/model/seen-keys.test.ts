@@ -104,11 +104,11 @@ const FORMULAS: Record<string, (head: Seen, layer: readonly Seen[], kv: number) 
 };
 
 /** Slots that scores are against: of those that stayed the lowest, of those that went the highest. */
-function isChoice(stayed: ReadonlySet<number>, scores: readonly number[]): boolean {
+function isChoice(stayed: ReadonlySet<number>, scores: readonly number[], left: readonly number[] = LEFT): boolean {
   const finite = scores.filter(Number.isFinite);
   const slack = 1e-5 * (Math.max(...finite) - Math.min(...finite));
-  const lowest = Math.min(...scores.filter((_, place) => stayed.has(LEFT[place]!)));
-  return scores.every((score, place) => stayed.has(LEFT[place]!) || score <= lowest + slack);
+  const lowest = Math.min(...scores.filter((_, place) => stayed.has(left[place]!)));
+  return scores.every((score, place) => stayed.has(left[place]!) || score <= lowest + slack);
 }
 
 for (const [policy, formula] of Object.entries(FORMULAS)) {
@@ -139,6 +139,73 @@ for (const [policy, formula] of Object.entries(FORMULAS)) {
       assert.ok(isTold, "positions of the sequence would choose the same");
       await model.close();
     }
+  });
+}
+
+/** Tokens when single ones go for the first time, and when for the second. */
+const [FIRST, SECOND] = [150, 195];
+
+type GappedKeys = Record<"seen" | "placed", Rows>;
+
+/**
+ * Keys of what is left in a head, `kept` of the first FIRST tokens and all that came since, as queries see them and at their
+ * places: pages of 32 slots stand by their last token (or by their first), and empty slots never take one away.
+ */
+function gappedKeys(kv: number, kept: readonly number[], left: readonly number[], by: "last" | "first"): GappedKeys {
+  const lead = 32 * Math.ceil(kept.length / 32) - FIRST;
+  const missing = kept.map((_, slot) => {
+    const at = by === "first" ? slot - (slot % 32) : Math.min(slot | 31, kept.length - 1);
+    return kept[at]! - at;
+  });
+  const nearer = missing.map((n) => Math.max(0, -n - lead));
+  const up = missing.map((n) => Math.max(0, n));
+  return {
+    seen: left.map((t, i) => rotate(plainKeys[kv]![t]!, t + (nearer[i] ?? 0))),
+    placed: left.map((t, i) => rotate(plainKeys[kv]![t]!, t - (up[i] ?? -lead))),
+  };
+}
+
+const GAPPED: Record<string, (kv: number, left: readonly number[], keys: GappedKeys) => number[]> = {
+  // The oracle has no empty slots, which a kernel of more would pool.
+  [`snapkv:window=${WINDOW},kernel=1`]: (kv, left, { seen }) => {
+    const plain = plainQueries.slice(kv * GROUP, (kv + 1) * GROUP);
+    const newest = plain.map((rows) => left.slice(-WINDOW).map((t) => rotate(rows[t]!, t)));
+    return snapKv64(newest, seen, 1);
+  },
+  "key-diff": (_, __, { placed }) => keyDiff64(placed),
+};
+
+for (const [policy, formula] of Object.entries(GAPPED)) {
+  test(`${policy}: once single slots have gone, keys stand by the last ones of their pages`, async () => {
+    const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 256, keys: "f32", values: "f32", policy });
+    const { engine } = model;
+    const { exports } = engine.runtime;
+    const session = engine.openSession();
+    assert.is(exports.sessionEvict(session, 8, 1, 1), Status.OK);
+    const feed = (first: number, end: number): void => {
+      beginPrompt(engine, session, first);
+      exports.observeRows(session, end - Math.max(1, observedRows(engine)));
+      for (let at = first; at < end; at += 50) {
+        const ids = IDS.slice(at, Math.min(end, at + 50));
+        model.forward(ids.map((input, i) => ({ session, input, position: at + i })));
+      }
+    };
+    feed(0, FIRST);
+    evictPrompt(engine, session, { keep: { share: 0.6 }, sinks: 0, window: 0 });
+    const kept = heldPositions(engine, session).map((positions) => Array.from(positions));
+    feed(FIRST, SECOND);
+    evictPrompt(engine, session, { keep: { share: 0.6 }, sinks: 0, window: 0 });
+    let isTold = false;
+    for (const kv of [0, 1]) {
+      const stayed = new Set(heldPositions(engine, session)[kv]!);
+      const left = [...kept[kv]!, ...Array.from({ length: SECOND - FIRST }, (_, i) => FIRST + i)];
+      const chosen = (by: "last" | "first"): boolean =>
+        isChoice(stayed, formula(kv, left, gappedKeys(kv, kept[kv]!, left, by)), left);
+      assert.ok(chosen("last"), `head ${kv}`);
+      isTold ||= !chosen("first");
+    }
+    assert.ok(isTold, "pages that stand by their first tokens would choose the same");
+    await model.close();
   });
 }
 
