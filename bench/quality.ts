@@ -13,16 +13,25 @@ import { loadFrom } from "../host/model.ts";
 import { platform } from "./ours.ts";
 import { evalItems } from "./quality/eval-items.ts";
 import { countItems, parseNumbers, selectItems } from "./quality/items.ts";
+import { referenceFiles } from "./quality/reference-files.ts";
 import { REFERENCE_VOCABULARY, readReference, referenceItems } from "./quality/reference-items.ts";
 import { itemsWithin, runQuality } from "./quality/run.ts";
 import { Store, writeWhole } from "./quality/store.ts";
 import { turnsItems } from "./quality/turns-items.ts";
-import { filesFor, measuredWith, parseFormat, splitPolicies, variantsOf } from "./quality/variants.ts";
+import {
+  filesFor,
+  measuredWith,
+  type PolicyFiles,
+  parseFormat,
+  splitPolicies,
+  variantsOf,
+} from "./quality/variants.ts";
 
 const USAGE = `npm run quality -- [options]
   --model FILE       GGUF file (default the embedded model)
   --reference DIR    documents and prompts as ids of SmolLM2's vocabulary: docs/docs.json, docs.u16, retrieval.json; and
-                     quality_raw.json and quality.md, whose figures for the same policies are kept beside ours
+                     quality_raw.json and quality.md, whose figures for the same policies are kept beside ours; its Q-filters
+                     and head scores are taken where no others are given
   --only LIST        beginnings of case names: nll,recall/passkey,turns/facts/2048/A (default all)
   --tokens LIST      lengths of contexts (default all)
   --documents LIST   items of each kind by number: 0-3,7 (default all)
@@ -90,29 +99,39 @@ async function main(): Promise<void> {
     throw new RangeError(`--ratios ${values.ratios}: expected shares from 0 on, below 1`);
   }
   const scores = values["head-scores"];
-  const files = {
+  const given: PolicyFiles = {
     ...(values.filters === undefined ? {} : { filters: new Uint8Array(await readFile(values.filters)) }),
     ...(scores === undefined ? {} : { headScores: await readFile(scores, "utf8") }),
   };
-  const policies = values.policies === undefined ? measuredWith(files) : splitPolicies(values.policies);
-  const variants = variantsOf(values.policies === "none" ? [] : policies, ratios, files);
-  const formats = values.formats.split(",").map(parseFormat);
+  const open = async (options: LoadOptions) =>
+    loadFrom(platform, await openFile(values.model), { ...options, threads: Number(values.threads) });
+  /** Calibrations belong to weights as a load has them. */
+  const filesByActivations = new Map<LoadOptions["activations"], PolicyFiles>();
+  const filesAt = async (activations: LoadOptions["activations"]): Promise<PolicyFiles> => {
+    if (values.reference === undefined) return given;
+    const known = filesByActivations.get(activations);
+    if (known !== undefined) return known;
+    await using model = await open({ contextLength: 64, ...(activations && { activations }) });
+    const files = { ...(await referenceFiles(values.reference, model)), ...given };
+    filesByActivations.set(activations, files);
+    return files;
+  };
   const load = async (options: LoadOptions) =>
-    loadFrom(platform, await openFile(values.model), {
-      ...options,
-      ...filesFor(options.policy, files),
-      threads: Number(values.threads),
-    } as LoadOptions);
+    open({ ...options, ...filesFor(options.policy, await filesAt(options.activations)) } as LoadOptions);
 
   // The tokenizer and the trained context, from a small load.
   const { items, contextLength } = await (async () => {
-    await using model = await load({ contextLength: 64 });
+    await using model = await open({ contextLength: 64 });
     const ours = [...(await evalItems(EVAL, model.tokenizer)), ...(await turnsItems(EVAL, model.tokenizer))];
     const isTheirs = model.config.vocabSize === REFERENCE_VOCABULARY;
     if (values.reference !== undefined && !isTheirs) throw new RangeError("--reference has ids of another vocabulary");
     const theirs = values.reference === undefined ? [] : await referenceItems(values.reference);
     return { items: [...theirs, ...ours], contextLength: model.config.trainedContext };
   })();
+  const files = await filesAt(undefined);
+  const policies = values.policies === undefined ? measuredWith(files) : splitPolicies(values.policies);
+  const variants = variantsOf(values.policies === "none" ? [] : policies, ratios, files);
+  const formats = values.formats.split(",").map(parseFormat);
   const only = values.only.split(",").filter(Boolean);
   const documents = values.documents === undefined ? undefined : parseNumbers(values.documents);
   const wanted = selectItems(items, { only, tokens: numbers(values.tokens), documents, shard });

@@ -64,7 +64,25 @@ const POLICIES: Readonly<Record<string, string>> = {
   "knorm+s4r64": "key-norm+s4r64",
   "keydiff+s4r64": "key-diff+s4r64",
   "tova+s4r64": "tova+s4r64",
+  qfilter_svd: "q-filter",
+  "qfilter_svd+s4r64": "q-filter+s4r64",
+  // The share of the heads that stream says what goes, whatever the ratio.
+  "duo_h0.25": "duo-attention:heads=0.25@0.5",
+  "duo_h0.5": "duo-attention:heads=0.5@0.5",
+  "duo_h0.75": "duo-attention:heads=0.75@0.5",
 };
+
+/** simlayer_tTHRESHOLD_rRECENT: lazy layers keep the 4 first tokens and all but one of the newest RECENT. */
+function simLayerName(name: string, tokens: number): string | undefined {
+  const [, threshold, recent] = /^simlayer_t([\d.]+)_r(\d+)$/.exec(name) ?? [];
+  if (recent === undefined) return undefined;
+  return `simlayerkv:threshold=${threshold}@${simLayerRatio(Number(recent), tokens)}`;
+}
+
+/** The share that goes where RECENT + 3 tokens stay, as the command line takes it. */
+export function simLayerRatio(recent: number, tokens: number): number {
+  return Number((1 - (recent + 3.5) / tokens).toFixed(5));
+}
 
 /** The reference's own figures, for the variants that we have too, in our names. */
 export interface Reference {
@@ -77,17 +95,23 @@ export interface Reference {
 /** From quality_raw.json, and from the tables of quality.md, since only those have retrieval. */
 export async function readReference(folder: string): Promise<Reference> {
   const raw = JSON.parse(await readFile(join(folder, "quality_raw.json"), "utf8")) as Pick<Reference, "nll">;
-  const nll = Object.entries(raw.nll).map(([tokens, variants]) => [tokens, renamed(variants)]);
+  const nll = Object.entries(raw.nll).map(([tokens, variants]) => [tokens, renamed(variants, Number(tokens))]);
   return { nll: Object.fromEntries(nll), recall: recallOf(await readFile(join(folder, "quality.md"), "utf8")) };
 }
 
-function renamed<T>(variants: Readonly<Record<string, T>>): Record<string, T> {
+function renamed<T>(variants: Readonly<Record<string, T>>, tokens: number): Record<string, T> {
   const ours = Object.entries(variants).flatMap(([name, value]) => {
-    const [policy = "", ratio] = name.split("@");
-    const ourName = name === "full" ? "full" : POLICIES[policy] && `${POLICIES[policy]}@${ratio}`;
+    const ourName = ourVariant(name, tokens);
     return ourName === undefined ? [] : [[ourName, value] as const];
   });
   return Object.fromEntries(ours);
+}
+
+function ourVariant(name: string, tokens: number): string | undefined {
+  if (name === "full") return name;
+  const [policy = "", ratio] = name.split("@");
+  const ours = POLICIES[policy] ?? simLayerName(name, tokens);
+  return ours === undefined || ours.includes("@") ? ours : `${ours}@${ratio}`;
 }
 
 /** "## Retrieval, ... mode A", then a table with a length a column and "0.79±0.11 (-0.36)" in its cells. */
@@ -106,7 +130,7 @@ function recallOf(text: string): Reference["recall"] {
         const [, mean, error] = /^([\d.]+)±([\d.]+)/.exec(row[i] ?? "") ?? [];
         return mean === undefined ? [] : [[row[1] ?? "", [Number(mean), Number(error)]]];
       });
-      recall[`${tokens}/${mode}`] = renamed(Object.fromEntries(cells));
+      recall[`${tokens}/${mode}`] = renamed(Object.fromEntries(cells), Number(tokens));
     }
   }
   return recall;

@@ -8,6 +8,7 @@
  */
 import { Observed, Policy } from "../../assembly/memory/status.ts";
 import { ThimbleError } from "../../host/errors.ts";
+import type { HeadScores } from "../../host/head-scores.ts";
 import { type CacheOptions, cacheConfig, type KvFormName } from "../../host/kv-cache.ts";
 import type { PlanOptions } from "../../host/plan.ts";
 import { describePolicy, POLICY_NAMES, type PolicySpec, parsePolicy } from "../../host/policy.ts";
@@ -57,9 +58,11 @@ export function measuredWith(files: PolicyFiles): string[] {
 }
 
 /** The option for a file that a policy needs and does not have. */
-function lackedBy({ dealing, needsFilters }: PolicySpec, files: PolicyFiles): string | undefined {
+function lackedBy({ name, dealing, needsFilters }: PolicySpec, files: PolicyFiles): string | undefined {
   if (needsFilters && files.filters === undefined) return "--filters";
-  return dealing === "heads" && files.headScores === undefined ? "--head-scores" : undefined;
+  if (dealing !== "heads") return undefined;
+  const { kind } = JSON.parse(files.headScores ?? "{}") as Partial<HeadScores>;
+  return kind === (name === "razor" ? "razor" : "duo") ? undefined : "--head-scores";
 }
 
 /** Those of the files that a model is loaded with. */
@@ -69,19 +72,29 @@ export function filesFor(policy: string | undefined, { filters, headScores }: Po
   return { ...(needsFilters ? { filters } : {}), ...(dealing === "heads" ? { headScores } : {}) };
 }
 
-/** Whether one prefill can serve a policy with others: it needs of it no more than the queries of its last rows. */
-export function isPlain({ policy, values, observed, queryStatistics, needsFilters, dealing }: PolicySpec): boolean {
+/** Whether a policy needs of a prefill no more than the queries of its last rows. */
+export function isPlain({ values, observed, queryStatistics, needsFilters, dealing }: PolicySpec): boolean {
   if (needsFilters || dealing === "heads") return false;
-  const isSimple = (policy & Policy.CRITICAL) === 0 && queryStatistics === 0;
-  return isSimple && observed === Observed.NOTHING && !values.has("sketch");
+  return queryStatistics === 0 && observed === Observed.NOTHING && !values.has("sketch");
 }
 
-/** Variants that a prefill serves together: plain policies and the whole prompt, then each other policy by itself. */
+/** What a policy needs of a prefill and of the load: one serves all policies that need the same. */
+function sightOf(spec: PolicySpec | undefined): string {
+  if (spec === undefined || isPlain(spec)) return "rows";
+  const { name, values, observed, queryStatistics, needsFilters, dealing, sinks } = spec;
+  if (dealing === "heads") return `heads ${name}`;
+  if (needsFilters) return "filters";
+  if (queryStatistics > 0) return `queries ${queryStatistics} ${sinks}`;
+  if (observed === Observed.ATTENTION) return "attention";
+  if (observed === Observed.LARGEST) return `largest ${values.get("chunk")} ${values.get("sinks")}`;
+  return describePolicy(spec);
+}
+
+/** Variants that a prefill serves together, the whole prompt among the first. */
 export function groupVariants(variants: readonly Variant[]): Variant[][] {
   const groups = new Map<string, Variant[]>();
   for (const variant of variants) {
-    const { policy } = variant;
-    const key = policy === undefined || isPlain(policy) ? "" : describePolicy(policy);
+    const key = sightOf(variant.policy);
     groups.set(key, [...(groups.get(key) ?? []), variant]);
   }
   return [...groups.values()];
@@ -117,8 +130,10 @@ export function splitPolicies(list: string): string[] {
 }
 
 /**
- * Options to load a model with, so that every variant can be made of one prefill: the policy that looks at most rows. The whole
- * prompt alone is held under a policy too, since what pages are by default depends on whether there is one. Formats whose pages go as a whole have no policies, and only the full cache remains.
+ * Options to load a model with, so that every variant can be made of one prefill: the policy that looks at most rows and, of
+ * those, one with a second stage, which needs room of its own. The whole prompt alone is held under a policy too, since what
+ * pages are by default depends on whether there is one. Formats whose pages go as a whole have no policies, and only the full
+ * cache remains.
  */
 export function loadOptionsOf(
   format: Format,
@@ -126,7 +141,9 @@ export function loadOptionsOf(
 ): { options: Format["options"]; variants: Variant[] } {
   const asked = variants.flatMap(({ policy }) => policy ?? []);
   const specs = asked.length === 0 ? [parsePolicy("streaming")] : asked;
-  const most = specs.reduce((a, b) => (b.observeRows > a.observeRows ? b : a));
+  const rank = ({ observeRows, policy }: PolicySpec): number =>
+    2 * observeRows + ((policy & Policy.CRITICAL) === 0 ? 0 : 1);
+  const most = specs.reduce((a, b) => (rank(b) > rank(a) ? b : a));
   const options = { ...format.options, policy: describePolicy(most) };
   try {
     cacheConfig(options);

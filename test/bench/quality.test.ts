@@ -288,12 +288,14 @@ test("policies that choose by a file are measured where it is given, and only th
   const filters = new Uint8Array(8);
   assert.not.ok(measuredWith({}).some((name) => ["q-filter", "duo-attention", "razor"].includes(name)));
   assert.ok(measuredWith({ filters }).includes("q-filter"));
-  assert.ok(measuredWith({ headScores: "{}" }).includes("razor"));
+  const headScores = JSON.stringify({ kind: "razor" });
+  assert.ok(measuredWith({ headScores }).includes("razor"));
+  assert.not.ok(measuredWith({ headScores }).includes("duo-attention"));
   assert.is(variantsOf(["q-filter"], [0.5], { filters })[1]!.name, "q-filter@0.5");
   assert.throws(() => variantsOf(["razor"], [0.5], { filters }), /razor needs --head-scores FILE/);
-  assert.equal(filesFor("q-filter", { filters, headScores: "{}" }), { filters });
-  assert.equal(filesFor("razor", { filters, headScores: "{}" }), { headScores: "{}" });
-  assert.equal(filesFor("snapkv", { filters, headScores: "{}" }), {});
+  assert.equal(filesFor("q-filter", { filters, headScores }), { filters });
+  assert.equal(filesFor("razor", { filters, headScores }), { headScores });
+  assert.equal(filesFor("snapkv", { filters, headScores }), {});
 });
 
 test("what cannot be run is refused", async () => {
@@ -385,7 +387,8 @@ test("a reference folder: its documents, its prompts, and its figures in our nam
     post: [4, 5],
     ans: [9, 8, 7, 6, 5, 4, 3],
   };
-  const nll = { "2048": { full: { "0": 2 }, "knorm+s4r64@0.5": { "0": 3 }, "cur@0.5": { "0": 4 } } };
+  const known = { "knorm+s4r64@0.5": { "0": 3 }, "duo_h0.25": { "0": 5 }, "simlayer_t0.9_r256": { "0": 6 } };
+  const nll = { "2048": { full: { "0": 2 }, ...known, "cur@0.5": { "0": 4 } } };
   const table = (mode: string, cell: string): string =>
     `## Retrieval, form magic_number, mode ${mode}: text\n\n| variant | 1024 | all lengths |\n|---|---|---|\n` +
     `| full | 1.00±0.00 (-0.21) | – |\n| snapkv_w64k5@0.5 | ${cell} | – |\n| cur@0.5 | 1.00±0.00 (-0.2) | – |\n`;
@@ -412,7 +415,13 @@ test("a reference folder: its documents, its prompts, and its figures in our nam
   assert.is(items[1]!.stops[0]!.groups[0]!.length, 256);
   assert.equal(items[2]!.stops[0]!.groups, [[3, 4, 5, 6, 7, 8]]); // after the question and the one that is given
   const reference = await readReference(folder);
-  assert.equal(reference.nll, { "2048": { full: { "0": 2 }, "key-norm+s4r64@0.5": { "0": 3 } } });
+  const ours = {
+    "key-norm+s4r64@0.5": { "0": 3 },
+    "duo-attention:heads=0.25@0.5": { "0": 5 },
+    "simlayerkv:threshold=0.9@0.87329": { "0": 6 }, // 259 of 2,048 stay
+  };
+  assert.equal(reference.nll, { "2048": { full: { "0": 2 }, ...ours } });
+  assert.is(Math.floor(2048 * (1 - 0.87329)), 259);
   assert.equal(reference.recall, {
     "1024/A": { full: [1, 0], "snapkv@0.5": [0.14, 0.1] },
     "1024/B": { full: [1, 0] },
