@@ -262,8 +262,8 @@ export function checkProportion(
 }
 
 /** Columns of the matrix that a policy sketches keys with; 0: none. */
-export function sketchColumns(policy: PolicySpec | undefined, keyDim: number): number {
-  return Math.min(policy?.values.get("sketch") ?? 0, keyDim);
+export function sketchColumns({ values }: PolicySpec, keyDim: number): number {
+  return Math.min(values.get("sketch") ?? 0, keyDim);
 }
 
 /** Scores, kept slots, a head's keys and weights, budgets, parameters; scratch, filters, a sketch of keys. */

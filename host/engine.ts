@@ -3,15 +3,15 @@
  * reservation of pages before a call, so that nothing allocates inside a token.
  * @module
  */
-import { Config, LayerField, Option, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
-import { aheadPages, type MemoryPlan, type RunSizes, regionBytes, sketchColumns } from "./budget.ts";
+import { Config, LayerField, RopeField, RowFlag, Size } from "../assembly/memory/status.ts";
+import { aheadPages, type MemoryPlan, type RunSizes, regionBytes } from "./budget.ts";
 import { cachePages } from "./cache-pages.ts";
+import { type ConfigField, modelFields, policyFields } from "./config-fields.ts";
 import { ThimbleError } from "./errors.ts";
 import { pageSizes } from "./kv-cache.ts";
 import { wideMask } from "./kv-format.ts";
 import { elementsWithin, limitMemory, type MemoryLimit } from "./memory-limit.ts";
 import type { ModelConfig } from "./model-config.ts";
-import { policyScratch } from "./policy.ts";
 import type { Wording } from "./repeat.ts";
 import type { Runtime } from "./runtime.ts";
 import type { WeightRegion } from "./weights.ts";
@@ -66,47 +66,23 @@ export class Engine {
   layout(stagingBytes: number): void {
     const { exports } = this.runtime;
     const { config, sizes } = this;
-    const fields: readonly (readonly [Config, number])[] = [
-      [Config.N_LAYERS, config.nLayers],
-      [Config.HIDDEN_DIM, config.hiddenDim],
-      [Config.FFN_DIM, config.ffnDim],
-      [Config.N_HEADS, config.nHeads],
-      [Config.N_KV_HEADS, config.nKvHeads],
-      [Config.KEY_DIM, config.keyDim],
-      [Config.VALUE_DIM, config.valueDim],
-      [Config.ROPE_DIM, config.ropeDim],
-      [Config.VOCAB_SIZE, config.vocabSize],
+    const { cache } = sizes;
+    const { policy } = cache;
+    const fields: readonly ConfigField[] = [
+      ...modelFields(config),
       [Config.CONTEXT_LENGTH, sizes.contextLength],
       [Config.MAX_ROWS, sizes.maxRows],
       [Config.MAX_OUTPUTS, sizes.maxOutputs],
-      [Config.NORM_EPS, config.normEps],
-      [Config.N_ROPES, config.ropes.length],
-      [Config.OPTIONS, optionBits(config)],
-      [Config.EMBEDDING_SCALE, config.embeddingScale],
-      [Config.RESIDUAL_SCALE, config.residualScale],
-      [Config.ATTENTION_SCALE, config.attentionScale],
-      [Config.ATTENTION_SOFTCAP, config.attentionSoftcap],
-      [Config.LOGIT_SCALE, config.logitScale],
-      [Config.LOGIT_SOFTCAP, config.logitSoftcap],
-      [Config.SOURCE_KV_HEADS, config.sourceKvHeads],
       [Config.N_THREADS, sizes.threads ?? 1],
-      [Config.KEY_FORM, sizes.cache.keyForm],
-      [Config.VALUE_FORM, sizes.cache.valueForm],
-      [Config.KV_GROUP, sizes.cache.group],
-      [Config.RECENT_PAGES, sizes.cache.recentPages],
-      [Config.SINK_PAGES, sizes.cache.sinkPages],
-      [Config.ROTATE_KEYS, sizes.cache.rotateKeys ? 1 : 0],
-      [Config.KV_SECTIONS, sizes.cache.sections],
-      [Config.KV_FLAT, sizes.cache.flat / 1000],
-      [Config.SLOT_POSITIONS, sizes.cache.policy === undefined ? 0 : 1],
-      [Config.OBSERVE_ROWS, sizes.cache.policy?.observeRows ?? 0],
-      [Config.POLICY_SCRATCH, sizes.cache.policy === undefined ? 0 : policyScratch(sizes.cache.policy, config)],
-      [Config.QUERY_STATISTICS, sizes.cache.policy?.queryStatistics ?? 0],
-      [Config.FILTERS, sizes.cache.policy?.needsFilters ? 1 : 0],
-      [Config.OBSERVED_SUMS, sizes.cache.policy?.observed ?? 0],
-      [Config.OBSERVED_CHUNK, sizes.cache.policy?.values.get("chunk") ?? 0],
-      [Config.OBSERVED_SINKS, sizes.cache.policy?.values.get("sinks") ?? 0],
-      [Config.SKETCH, sketchColumns(sizes.cache.policy, config.keyDim)],
+      [Config.KEY_FORM, cache.keyForm],
+      [Config.VALUE_FORM, cache.valueForm],
+      [Config.KV_GROUP, cache.group],
+      [Config.RECENT_PAGES, cache.recentPages],
+      [Config.SINK_PAGES, cache.sinkPages],
+      [Config.ROTATE_KEYS, cache.rotateKeys ? 1 : 0],
+      [Config.KV_SECTIONS, cache.sections],
+      [Config.KV_FLAT, cache.flat / 1000],
+      ...(policy === undefined ? [] : policyFields(policy, config)),
       [Config.STREAM_ROWS, sizes.prompts === "layers" ? sizes.contextLength : 0],
     ];
     for (const [field, value] of fields) this.runtime.check(exports.setConfig(field, value), "configuration");
@@ -119,10 +95,10 @@ export class Engine {
     const { exports } = this.runtime;
     const { layers, ropes } = this.config;
     layers.forEach(({ window, rope }, i) => {
-      this.runtime.check(exports.setLayer(i, LayerField.WINDOW, window), "a layer's window");
-      this.runtime.check(exports.setLayer(i, LayerField.ROPE, rope), "a layer's rotation");
+      this.runtime.check(exports.setLayer(i, LayerField.WINDOW, window), "a layer");
+      this.runtime.check(exports.setLayer(i, LayerField.ROPE, rope), "a layer");
       const mask = wideMask(this.sizes.cache.wideHeads, i);
-      if (mask > 0) this.runtime.check(exports.setLayer(i, LayerField.WIDE_HEADS, mask), "a layer's sensitive heads");
+      this.runtime.check(exports.setLayer(i, LayerField.WIDE_HEADS, mask), "a layer");
     });
     ropes.forEach((rope, i) => {
       const fields: readonly (readonly [RopeField, number])[] = [
@@ -302,13 +278,4 @@ export class Engine {
     const { exports } = this.runtime;
     return exports.logSumExp(exports.logitsAddress(output), this.config.vocabSize) - this.logits(output)[token]!;
   }
-}
-
-export function optionBits({ norm, parallel, activation, queryGrouping }: ModelConfig): number {
-  return (
-    (norm === "layer" ? Option.LAYER_NORM : 0) |
-    (parallel ? Option.PARALLEL : 0) |
-    (activation === "gelu" ? Option.GELU : 0) |
-    (queryGrouping === "key_norm" ? Option.KEY_DRIVEN : 0)
-  );
 }

@@ -116,7 +116,7 @@ export interface EngineExports {
   pageSize(page: number): number;
   /** 64 bits (low, high) over n words into `out`; seed is a u32. */
   checksum(out: number, x: number, n: number, seed: number): void;
-  setPageBroken(page: number, broken: boolean): void;
+  pageRestored(page: number, broken: boolean): void;
   /** Bits 0..7: empty slots, bit 8: they have positions. */
   setPageSlots(page: number, slots: number, first: number): void;
   isRelative(session: number): number | boolean;

@@ -12,6 +12,12 @@ export function streamingSlots({ values }: PolicySpec, n: number): number {
   return Math.min(n, values.get("sinks")! + recent);
 }
 
+/** Heads that have a score, those that stream soonest first. */
+function lowestFirst(scores: readonly number[]): number[] {
+  const heads = scores.flatMap((score, head) => (Number.isNaN(score) ? [] : [head]));
+  return heads.sort((a, b) => scores[a]! - scores[b]! || a - b);
+}
+
 /** The share of heads that streams where nothing says how many. */
 const HALF = 0.5;
 
@@ -21,8 +27,7 @@ const HALF = 0.5;
  */
 export function boundedBudgets(spec: PolicySpec, scores: readonly number[], slots: number): number[] {
   const few = streamingSlots(spec, slots);
-  const order = scores.flatMap((score, head) => (Number.isNaN(score) ? [] : [head]));
-  order.sort((a, b) => scores[a]! - scores[b]! || a - b);
+  const order = lowestFirst(scores);
   const streaming = Math.min(order.length - 1, Math.round(order.length * (spec.values.get("heads")! || HALF)));
   const others = Math.floor((order.length * slots - streaming * few) / (order.length - streaming));
   const budgets = scores.map(() => others);
@@ -63,8 +68,7 @@ export function overallBudgets(scores: readonly Float32Array[], nKvHeads: number
  */
 export function headBudgets(spec: PolicySpec, scores: readonly number[], n: number, share: number): number[] {
   const few = streamingSlots(spec, n);
-  const order = scores.flatMap((score, head) => (Number.isNaN(score) ? [] : [head]));
-  order.sort((a, b) => scores[a]! - scores[b]! || a - b);
+  const order = lowestFirst(scores);
   const wanted = spec.values.get("heads")!;
   const excess = order.length * n - Math.floor(order.length * n * share + 1e-9);
   const streaming = wanted > 0 ? Math.round(order.length * wanted) : n > few ? Math.ceil(excess / (n - few)) : 0;

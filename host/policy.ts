@@ -26,7 +26,8 @@ interface QueryHeads {
 
 interface PolicyEntry {
   readonly policy: Policy;
-  readonly dealing: Dealing;
+  /** Default: uniform. */
+  readonly dealing?: Dealing;
   /** What it needs of a prompt's queries before RoPE: sums, or products too (assembly/cache/query-statistics.ts). */
   readonly countsQueries?: boolean;
   /** It takes filters that were computed beforehand (host/filters.ts). */
@@ -73,7 +74,7 @@ const KVZIP = {
 
 /** By name; papers and formulas are in assembly/policy. Defaults are those of kvpress. */
 const POLICIES = {
-  streaming: { policy: Policy.STREAMING, dealing: "uniform", parameters: [["sinks", 4, 0, 65_536]], taken: 0 },
+  streaming: { policy: Policy.STREAMING, parameters: [["sinks", 4, 0, 65_536]], taken: 0 },
   "duo-attention": {
     policy: Policy.STREAMING,
     dealing: "heads",
@@ -95,9 +96,9 @@ const POLICIES = {
     ],
     taken: 0,
   },
-  "key-norm": { policy: Policy.KEY_NORM, dealing: "uniform", parameters: [], taken: 0 },
-  "key-diff": { policy: Policy.KEY_DIFF, dealing: "uniform", parameters: [], taken: 0 },
-  snapkv: { policy: Policy.SNAPKV, dealing: "uniform", parameters: [KERNEL, WINDOW], taken: 1 },
+  "key-norm": { policy: Policy.KEY_NORM, parameters: [], taken: 0 },
+  "key-diff": { policy: Policy.KEY_DIFF, parameters: [], taken: 0 },
+  snapkv: { policy: Policy.SNAPKV, parameters: [KERNEL, WINDOW], taken: 1 },
   pyramidkv: {
     policy: Policy.SNAPKV,
     dealing: "pyramid",
@@ -112,7 +113,6 @@ const POLICIES = {
   },
   criticalkv: {
     policy: Policy.SNAPKV,
-    dealing: "uniform",
     isCritical: true,
     parameters: [KERNEL, WINDOW, ...CRITICAL],
     taken: 1,
@@ -126,7 +126,6 @@ const POLICIES = {
   },
   "expected-attention": {
     policy: Policy.EXPECTED,
-    dealing: "uniform",
     countsQueries: true,
     parameters: [...EXPECTED, VNORM, ["epsilon", 0, 0, 1]],
     taken: 5,
@@ -140,16 +139,14 @@ const POLICIES = {
   },
   "criticalkv-expected": {
     policy: Policy.EXPECTED,
-    dealing: "uniform",
     countsQueries: true,
     isCritical: true,
     parameters: [...EXPECTED, ...CRITICAL],
     taken: 3,
   },
-  "q-filter": { policy: Policy.Q_FILTER, dealing: "uniform", needsFilters: true, parameters: [], taken: 0 },
+  "q-filter": { policy: Policy.Q_FILTER, needsFilters: true, parameters: [], taken: 0 },
   simlayerkv: {
     policy: Policy.SIMLAYER,
-    dealing: "uniform",
     parameters: [
       ["threshold", 0.9, 0, 1],
       ["window", 1, 1, 1024],
@@ -157,16 +154,14 @@ const POLICIES = {
     ],
     taken: 2,
   },
-  finch: { policy: Policy.FINCH, dealing: "uniform", parameters: [WINDOW], taken: 0 },
+  finch: { policy: Policy.FINCH, parameters: [WINDOW], taken: 0 },
   chunkkv: {
     policy: Policy.CHUNKKV,
-    dealing: "uniform",
     parameters: [KERNEL, ["chunk", 20, 1, 1024], WINDOW],
     taken: 2,
   },
   "observed-attention": {
     policy: Policy.OBSERVED,
-    dealing: "uniform",
     parameters: [["recent", 0, 0, 1]],
     taken: 1,
     observed: Observed.ATTENTION,
@@ -175,7 +170,6 @@ const POLICIES = {
   "kvzip-layerwise": { ...KVZIP, dealing: "adaptive" },
   compactor: {
     policy: Policy.COMPACTOR,
-    dealing: "uniform",
     parameters: [["sinks", 8, 0, 1024], ["recent", 4, 0, 1024], ["blend", 0, 0, 1], SKETCH, CHUNK],
     taken: 0,
     take: (values: ReadonlyMap<string, number>): readonly number[] => [
@@ -188,14 +182,12 @@ const POLICIES = {
   },
   leverage: {
     policy: Policy.COMPACTOR,
-    dealing: "uniform",
     parameters: [SKETCH],
     taken: 0,
     take: (): readonly number[] => [0, 0, 1, 0],
   },
   "non-causal-attention": {
     policy: Policy.COMPACTOR,
-    dealing: "uniform",
     parameters: [CHUNK],
     taken: 0,
     take: (): readonly number[] => [0, 0, 0, 1],
@@ -203,15 +195,13 @@ const POLICIES = {
   },
   h2o: {
     policy: Policy.H2O,
-    dealing: "uniform",
     parameters: [["recent", 0.5, 0, 1]],
     taken: 1,
     observed: Observed.ATTENTION,
   },
-  tova: { policy: Policy.TOVA, dealing: "uniform", parameters: [], taken: 0 },
+  tova: { policy: Policy.TOVA, parameters: [], taken: 0 },
   lagkv: {
     policy: Policy.LAGKV,
-    dealing: "uniform",
     parameters: [
       ["sinks", 4, 0, 65_536],
       ["lag", 128, 2, 65_536],
@@ -282,7 +272,7 @@ export function parsePolicy(text: unknown): PolicySpec {
   const observeRows = values.get("window") ?? (entry.policy === Policy.TOVA ? 1 : chunkRows);
   const queryStatistics = entry.countsQueries ? 1 + values.get("covariance")! : 0;
   const sinks = PROTECTING.includes(entry.policy) ? values.get("sinks")! : 0;
-  const { dealing, needsFilters = false, observed = Observed.NOTHING } = entry;
+  const { dealing = "uniform", needsFilters = false, observed = Observed.NOTHING } = entry;
   const needs = { observeRows, observed, queryStatistics, needsFilters, sinks };
   return { name: name as PolicyName, policy, dealing, values, taken, ...needs };
 }

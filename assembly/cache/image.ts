@@ -50,8 +50,8 @@ export function pageSize(page: usize): u32 {
   return pageBytes(engine(), keyFormOf(page), valueFormOf(page));
 }
 
-/** The last that is said of a page whose contents are there. */
-export function setPageBroken(page: usize, broken: bool): void {
+/** A page has its contents, slots and positions again; `broken`: a key or value in it is NaN or infinite. */
+export function pageRestored(page: usize, broken: bool): void {
   setBroken(page, broken);
   if (hasPositions(page)) countGaps(engine(), page);
 }

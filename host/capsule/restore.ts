@@ -285,6 +285,6 @@ async function readPage(filling: Filling, body: ChunkReader, record: PageRecord,
     found = sumOfPage(engine, placed);
   }
   if (found[0] !== sum[0] || found[1] !== sum[1]) throw malformed(`page ${index} of head ${head} is damaged`);
-  runtime.exports.setPageBroken(place.page, broken === 1);
+  runtime.exports.pageRestored(place.page, broken === 1);
   sums.set(head, index, found);
 }

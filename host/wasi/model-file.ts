@@ -7,7 +7,7 @@ import { Config } from "../../assembly/memory/status.ts";
 import { ConfigSection, Format, HeaderAt, TensorAt, TensorKind } from "../../assembly/wasi/format.ts";
 import { type Architecture, describeModel } from "../architecture.ts";
 import { createChatTemplate } from "../chat.ts";
-import { optionBits } from "../engine.ts";
+import { type ConfigField, modelFields } from "../config-fields.ts";
 import { ThimbleError } from "../errors.ts";
 import type { GgufHeader } from "../header.ts";
 import { metadataString } from "../metadata.ts";
@@ -116,28 +116,7 @@ export function headerAndSections({ config, tokenizer, chat, index }: Sections, 
 
 /** The numbers that `Engine.layout` sets, but for those that a run chooses. */
 export function configSection(config: ModelConfig, contextLength: number): Uint8Array {
-  const fields: readonly (readonly [Config, number])[] = [
-    [Config.N_LAYERS, config.nLayers],
-    [Config.HIDDEN_DIM, config.hiddenDim],
-    [Config.FFN_DIM, config.ffnDim],
-    [Config.N_HEADS, config.nHeads],
-    [Config.N_KV_HEADS, config.nKvHeads],
-    [Config.KEY_DIM, config.keyDim],
-    [Config.VALUE_DIM, config.valueDim],
-    [Config.ROPE_DIM, config.ropeDim],
-    [Config.VOCAB_SIZE, config.vocabSize],
-    [Config.CONTEXT_LENGTH, contextLength],
-    [Config.NORM_EPS, config.normEps],
-    [Config.N_ROPES, config.ropes.length],
-    [Config.OPTIONS, optionBits(config)],
-    [Config.EMBEDDING_SCALE, config.embeddingScale],
-    [Config.RESIDUAL_SCALE, config.residualScale],
-    [Config.ATTENTION_SCALE, config.attentionScale],
-    [Config.ATTENTION_SOFTCAP, config.attentionSoftcap],
-    [Config.LOGIT_SCALE, config.logitScale],
-    [Config.LOGIT_SOFTCAP, config.logitSoftcap],
-    [Config.SOURCE_KV_HEADS, config.sourceKvHeads],
-  ];
+  const fields: readonly ConfigField[] = [...modelFields(config), [Config.CONTEXT_LENGTH, contextLength]];
   const values = new Array<number>(ConfigSection.N_FIELDS).fill(0);
   for (const [field, value] of fields) values[field] = value;
   const writer = new ByteWriter().f64(...values);

@@ -7,27 +7,13 @@ import type { Model } from "../../host/model.ts";
 import { type RecallState, Recalls } from "../../host/recall.ts";
 import type { Session } from "../../host/session.ts";
 import { DEFAULT_MODEL, load, randomIds, sameBits } from "../model/load.ts";
-import { openRandom, randomWeights } from "../model/random-llama.ts";
-import type { DecoderShape } from "../oracle/decoder.ts";
+import { openRandom, randomWeights, SMALL_SHAPE } from "../model/random-llama.ts";
 import { bytesOf, code, subject } from "./capsule-case.ts";
 
 const test = suite("recall");
 
-const SHAPE: DecoderShape = {
-  nLayers: 2,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 4,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
-const WEIGHTS = randomWeights(SHAPE, 11);
-const IDS = randomIds(300, SHAPE.vocabSize, 5);
+const WEIGHTS = randomWeights(SMALL_SHAPE, 11);
+const IDS = randomIds(300, SMALL_SHAPE.vocabSize, 5);
 const NEXT = [7, 21, 3];
 const greedy = { temperature: 0, ignoreEos: true } as const;
 
@@ -50,12 +36,12 @@ async function forgetful(model: Model): Promise<Session> {
 /** Logits behind a turn that brings `ids`. */
 async function logitsOf(session: Session, ids: readonly number[]): Promise<Float32Array> {
   await session.complete({ ids }, { ...greedy, maxTokens: 1 });
-  return session.model.engine.logits(0).slice(0, SHAPE.vocabSize);
+  return session.model.engine.logits(0).slice(0, SMALL_SHAPE.vocabSize);
 }
 
 test("ids: what is recalled is seen again, with the bits of a session that got the same tokens as its prompt", async () => {
   for (const form of ["f32", "q8", "q4"] as const) {
-    await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, keys: form, values: form });
+    await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, keys: form, values: form });
     const [plain, given, recalling] = await Promise.all([forgetful(model), forgetful(model), forgetful(model)]);
     const [entry] = recalling.ledger;
     assert.equal([entry!.first, entry!.end, entry!.recalls], [32, 128, []]);
@@ -81,7 +67,7 @@ test("ids: what is recalled is seen again, with the bits of a session that got t
 });
 
 test("usage counts it, once; a recall may be asked for again, joined, and taken back; copies may go and come back too", async () => {
-  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224 });
+  await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224 });
   const session = await forgetful(model);
   session.recall({ first: 40, end: 50 });
   session.recall({ first: 60, end: 70 });
@@ -104,7 +90,7 @@ test("usage counts it, once; a recall may be asked for again, joined, and taken 
 });
 
 test("the most that may be recalled is seen whole behind sinks, pins and the prompt; a token more is refused, with numbers", async () => {
-  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224 });
+  await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224 });
   for (const extra of [0, 1, 13, 31]) {
     const session = model.session({ overflow: "evict", sinks: 32, window: 32 });
     session.pin({ first: 62, end: 66 });
@@ -124,7 +110,7 @@ test("the most that may be recalled is seen whole behind sinks, pins and the pro
 });
 
 test("what cannot be recalled is refused by name before anything is computed", async () => {
-  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224 });
+  await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224 });
   const session = await forgetful(model);
   const before = session.stats;
   for (const [span, code] of [
@@ -162,7 +148,7 @@ test("what cannot be recalled is refused by name before anything is computed", a
 });
 
 test("what a policy let go comes back too, as the tokens it was, and is chosen from again", async () => {
-  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, policy: "key-diff" });
+  await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, policy: "key-diff" });
   const open = async (): Promise<Session> => {
     const session = model.session({ keep: { ratio: 0.5 } });
     await session.complete({ ids: IDS.slice(0, 120) }, { ...greedy, maxTokens: 0 });
@@ -181,7 +167,7 @@ test("what a policy let go comes back too, as the tokens it was, and is chosen f
 });
 
 test("a turn that is aborted, or has no room, leaves the recall to the next one", async () => {
-  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224 });
+  await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224 });
   const session = await forgetful(model);
   session.recall({ first: 40, end: 44 });
   const asked = session.recalling;
@@ -199,7 +185,7 @@ test("a turn that is aborted, or has no room, leaves the recall to the next one"
 });
 
 test("forks recall apart; capsules keep what is asked for and what was recalled; a paused turn has it and counts it once", async () => {
-  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, chunk: 7, maxOutputs: 7 });
+  await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, chunk: 7, maxOutputs: 7 });
   const session = await forgetful(model);
   session.recall({ first: 40, end: 60 });
   const [fork, second] = [session.fork(), session.fork()];
@@ -312,7 +298,7 @@ test("quotations: control tokens and halves of characters are left out; a conver
 });
 
 test("a capsule whose recalls make no sense is malformed", async () => {
-  await using model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224 });
+  await using model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224 });
   const { tokenSession } = await forgetful(model);
   const pin = { first: 40, end: 300 };
   for (const [recalls, expected] of [

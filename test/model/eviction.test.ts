@@ -7,27 +7,14 @@ import * as assert from "uvu/assert";
 import { Status } from "../../assembly/memory/status.ts";
 import type { Model } from "../../host/model.ts";
 import { report } from "../kernel/compare.ts";
-import { type DecoderShape, decode } from "../oracle/decoder.ts";
+import { decode } from "../oracle/decoder.ts";
 import { randomIds, sameBits } from "./load.ts";
-import { deviation, distance, openRandom, randomWeights } from "./random-llama.ts";
+import { deviation, distance, openRandom, randomWeights, SMALL_SHAPE } from "./random-llama.ts";
 
 const test = suite("eviction");
 
-const SHAPE: DecoderShape = {
-  nLayers: 2,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 4,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
-const WEIGHTS = randomWeights(SHAPE, 11);
-const IDS = randomIds(330, SHAPE.vocabSize, 5);
+const WEIGHTS = randomWeights(SMALL_SHAPE, 11);
+const IDS = randomIds(330, SMALL_SHAPE.vocabSize, 5);
 
 interface Rule {
   readonly maxPages: number;
@@ -64,11 +51,11 @@ function run(
   const session = engine.openSession();
   for (const [first, end] of pins) assert.is(exports.sessionPin(session, first, end), Status.OK);
   assert.is(exports.sessionEvict(session, maxPages, sinkPages, windowPages), Status.OK);
-  const out = new Float32Array(ids.length * SHAPE.vocabSize);
+  const out = new Float32Array(ids.length * SMALL_SHAPE.vocabSize);
   for (let at = 0; at < ids.length; at += chunk) {
     const rows = ids.slice(at, at + chunk).map((input, i) => ({ session, input, position: at + i, logits: true }));
     model.forward(rows);
-    for (const [i, { position }] of rows.entries()) out.set(engine.logits(i), position * SHAPE.vocabSize);
+    for (const [i, { position }] of rows.entries()) out.set(engine.logits(i), position * SMALL_SHAPE.vocabSize);
   }
   exports.sessionClose(session);
   assert.is(exports.poolFreePages(), exports.poolPages());
@@ -92,9 +79,14 @@ const RULES: Record<string, Rule> = {
 
 test("f32 pages: logits are those of a model that sees only what is left, at places among it", async () => {
   for (const kvRotation of [false, true]) {
-    const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, keys: "f32", values: "f32", kvRotation });
+    const model = await openRandom(SMALL_SHAPE, WEIGHTS, {
+      contextLength: 224,
+      keys: "f32",
+      values: "f32",
+      kvRotation,
+    });
     for (const [what, rule] of Object.entries(RULES)) {
-      const expected = decode(SHAPE, WEIGHTS, IDS, { visible: leftOf(rule), byPlace: true }).logits.flat();
+      const expected = decode(SMALL_SHAPE, WEIGHTS, IDS, { visible: leftOf(rule), byPlace: true }).logits.flat();
       assert.ok(deviation(expected) > 0.8);
       const error = distance(run(model, rule, 64), expected);
       report(`${what}, rotated: ${kvRotation}`, error, "standard deviations");
@@ -106,7 +98,7 @@ test("f32 pages: logits are those of a model that sees only what is left, at pla
 
 test("every form of pages: chunks of 1, 7 and 64 give the same bits, and near those of f32 pages", async () => {
   const rule: Rule = { maxPages: 6, sinkPages: 1, windowPages: 2 };
-  const exact = decode(SHAPE, WEIGHTS, IDS, { visible: leftOf(rule), byPlace: true }).logits.flat();
+  const exact = decode(SMALL_SHAPE, WEIGHTS, IDS, { visible: leftOf(rule), byPlace: true }).logits.flat();
   for (const [keys, values, bound] of [
     ["f32", "f32", 1e-4],
     ["q8", "q8", 0.1],
@@ -114,7 +106,7 @@ test("every form of pages: chunks of 1, 7 and 64 give the same bits, and near th
     ["q4", "q4", 1],
     ["q3", "q3", 1.5],
   ] as const) {
-    const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, keys, values, kvGroup: 32 });
+    const model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, keys, values, kvGroup: 32 });
     const whole = run(model, rule, 64);
     assert.ok(whole.every(Number.isFinite));
     const error = distance(whole, exact);
@@ -127,7 +119,7 @@ test("every form of pages: chunks of 1, 7 and 64 give the same bits, and near th
 });
 
 test("pages stay at the limit, the pool at its size, and the log names every page of every head once, oldest first", async () => {
-  const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, keys: "q4", values: "q4" });
+  const model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, keys: "q4", values: "q4" });
   const { engine } = model;
   const { exports } = engine.runtime;
   const rule: Rule = { maxPages: 6, sinkPages: 1, windowPages: 2 };
@@ -155,11 +147,11 @@ test("pages stay at the limit, the pool at its size, and the log names every pag
 
 test("a fork and its parent forget apart from each other: each as if it were alone", async () => {
   for (const form of ["f32", "q8", "q4"] as const) {
-    const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, keys: form, values: form });
+    const model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, keys: form, values: form });
     const { engine } = model;
     const { exports } = engine.runtime;
     const rule: Rule = { maxPages: 5, sinkPages: 1, windowPages: 2 };
-    const other = [...IDS.slice(0, 200), ...randomIds(130, SHAPE.vocabSize, 77)];
+    const other = [...IDS.slice(0, 200), ...randomIds(130, SMALL_SHAPE.vocabSize, 77)];
     const alone = [IDS, other].map((ids) => run(model, rule, 64, ids));
     const parent = engine.openSession();
     assert.is(exports.sessionEvict(parent, rule.maxPages, rule.sinkPages, rule.windowPages), Status.OK);
@@ -172,7 +164,7 @@ test("a fork and its parent forget apart from each other: each as if it were alo
       ];
       model.forward(rows);
       for (const i of [0, 1]) {
-        const expected = alone[i]!.subarray(t * SHAPE.vocabSize, (t + 1) * SHAPE.vocabSize);
+        const expected = alone[i]!.subarray(t * SMALL_SHAPE.vocabSize, (t + 1) * SMALL_SHAPE.vocabSize);
         assert.ok(sameBits(engine.logits(i), expected), `${form}: ${i === 0 ? "parent" : "fork"}, token ${t}`);
       }
     }
@@ -183,7 +175,7 @@ test("a fork and its parent forget apart from each other: each as if it were alo
 });
 
 test("taken back: within the open page and to a mark with nothing evicted since; else the session starts again", async () => {
-  const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, keys: "q4", values: "q4" });
+  const model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, keys: "q4", values: "q4" });
   const { engine } = model;
   const { exports } = engine.runtime;
   const rule: Rule = { maxPages: 5, sinkPages: 1, windowPages: 2 };
@@ -192,8 +184,8 @@ test("taken back: within the open page and to a mark with nothing evicted since;
     for (let t = exports.sessionLength(session); t < to; ++t) {
       model.forward([{ session, input: IDS[t]!, position: t, logits: true }]);
     }
-    const at = (to - 1) * SHAPE.vocabSize;
-    assert.ok(sameBits(engine.logits(0), expected.subarray(at, at + SHAPE.vocabSize)), `token ${to - 1}`);
+    const at = (to - 1) * SMALL_SHAPE.vocabSize;
+    assert.ok(sameBits(engine.logits(0), expected.subarray(at, at + SMALL_SHAPE.vocabSize)), `token ${to - 1}`);
   };
   for (const [from, back, mark, kept] of [
     [300, 290, undefined, 290], // page 9 is open from 288 on
@@ -222,7 +214,7 @@ test("taken back: within the open page and to a mark with nothing evicted since;
 });
 
 test("refused: nothing left to evict, too many pins, pins that leave nothing, less than what stays at 8 bits", async () => {
-  const model = await openRandom(SHAPE, WEIGHTS, { contextLength: 224, keys: "q4", values: "q4" });
+  const model = await openRandom(SMALL_SHAPE, WEIGHTS, { contextLength: 224, keys: "q4", values: "q4" });
   const { exports } = model.engine.runtime;
   const session = model.engine.openSession();
   for (const [maxPages, sinkPages, windowPages, status] of [

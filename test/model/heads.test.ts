@@ -17,23 +17,11 @@ import { report } from "../kernel/compare.ts";
 import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
 import { duoScore64, lookScores64, type Rows } from "../oracle/policies.ts";
 import { randomIds } from "./load.ts";
-import { openRandom, randomWeights } from "./random-llama.ts";
+import { openRandom, randomWeights, SMALL_SHAPE } from "./random-llama.ts";
 
 const test = suite("heads");
 
-const SHAPE: DecoderShape = {
-  nLayers: 2,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 6,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
+const SHAPE: DecoderShape = { ...SMALL_SHAPE, nHeads: 6 };
 const WEIGHTS = randomWeights(SHAPE, 23);
 const open = (options: LoadOptions): Promise<Model> => openRandom(SHAPE, WEIGHTS, { contextLength: 224, ...options });
 

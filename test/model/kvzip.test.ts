@@ -14,23 +14,11 @@ import { report } from "../kernel/compare.ts";
 import { type DecoderShape, decode, projected } from "../oracle/decoder.ts";
 import { repeated64 } from "../oracle/policies.ts";
 import { platform, randomIds, sameBits } from "./load.ts";
-import { openRandom, randomWeights } from "./random-llama.ts";
+import { openRandom, randomWeights, SMALL_SHAPE } from "./random-llama.ts";
 
 const test = suite("a prompt read once more");
 
-const SHAPE: DecoderShape = {
-  nLayers: 2,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 6,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
+const SHAPE: DecoderShape = { ...SMALL_SHAPE, nHeads: 6 };
 const WEIGHTS = randomWeights(SHAPE, 27);
 const WORDING = { before: [1, 2, 3, 4, 5, 6], after: [7, 8], first: [9, 10, 11], next: [12, 13] };
 const TEXT = randomIds(104, SHAPE.vocabSize, 8);

@@ -35,23 +35,11 @@ import {
   tova64,
 } from "../oracle/policies.ts";
 import { randomIds, sameBits } from "./load.ts";
-import { distance, openRandom, randomWeights } from "./random-llama.ts";
+import { distance, openRandom, randomWeights, SMALL_SHAPE } from "./random-llama.ts";
 
 const test = suite("prompt's end");
 
-const SHAPE: DecoderShape = {
-  nLayers: 2,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 6,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
+const SHAPE: DecoderShape = { ...SMALL_SHAPE, nHeads: 6 };
 const GROUP = SHAPE.nHeads / SHAPE.nKvHeads;
 const HEADS = SHAPE.nLayers * SHAPE.nKvHeads;
 const WEIGHTS = randomWeights(SHAPE, 21);

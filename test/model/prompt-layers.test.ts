@@ -13,21 +13,9 @@ import { beginPrompt, evictPrompt, heldPositions, type PromptRule } from "../../
 import { computeByLayers, goesByLayers } from "../../host/prompt-layers.ts";
 import type { DecoderShape } from "../oracle/decoder.ts";
 import { load, platform, randomIds, sameBits } from "./load.ts";
-import { openRandom, randomWeights } from "./random-llama.ts";
+import { openRandom, randomWeights, SMALL_SHAPE } from "./random-llama.ts";
 
-const SHAPE: DecoderShape = {
-  nLayers: 3,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 6,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
+const SHAPE: DecoderShape = { ...SMALL_SHAPE, nLayers: 3, nHeads: 6 };
 const WEIGHTS = randomWeights(SHAPE, 22);
 const IDS = randomIds(220, SHAPE.vocabSize, 3);
 const HALF: PromptRule = { keep: { share: 0.5 }, sinks: 0, window: 0 };

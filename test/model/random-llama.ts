@@ -12,6 +12,21 @@ import { load } from "./load.ts";
 
 export type Weights = Map<string, Float32Array>;
 
+/** Two layers, two query heads for each KV head. */
+export const SMALL_SHAPE: DecoderShape = {
+  nLayers: 2,
+  hiddenDim: 64,
+  ffnDim: 96,
+  vocabSize: 40,
+  nHeads: 4,
+  sourceKvHeads: 2,
+  nKvHeads: 2,
+  keyDim: 16,
+  valueDim: 16,
+  grouping: "even",
+  window: 0,
+};
+
 /** Random weights that give logits of a few units and attention that is far from even. */
 export function randomWeights(shape: DecoderShape, seed: number): Weights {
   const draw = draws(seed);

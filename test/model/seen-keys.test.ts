@@ -20,23 +20,11 @@ import {
   tova64,
 } from "../oracle/policies.ts";
 import { randomIds } from "./load.ts";
-import { openRandom, randomWeights } from "./random-llama.ts";
+import { openRandom, randomWeights, SMALL_SHAPE } from "./random-llama.ts";
 
 const test = suite("policies see what is left");
 
-const SHAPE: DecoderShape = {
-  nLayers: 1,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 6,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
+const SHAPE: DecoderShape = { ...SMALL_SHAPE, nLayers: 1, nHeads: 6 };
 const GROUP = 3;
 const WEIGHTS = randomWeights(SHAPE, 33);
 /** Pages of a head at most, and of its first tokens: the rest goes oldest first. */

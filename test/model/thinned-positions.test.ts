@@ -7,29 +7,16 @@ import * as assert from "uvu/assert";
 import { Status } from "../../assembly/memory/status.ts";
 import { beginPrompt, evictPrompt, heldPositions } from "../../host/prompt-end.ts";
 import { report } from "../kernel/compare.ts";
-import { type DecoderShape, decode } from "../oracle/decoder.ts";
+import { decode } from "../oracle/decoder.ts";
 import { randomIds } from "./load.ts";
-import { distance, openRandom, randomWeights } from "./random-llama.ts";
+import { distance, openRandom, randomWeights, SMALL_SHAPE } from "./random-llama.ts";
 
 const test = suite("thinned positions");
 
-const SHAPE: DecoderShape = {
-  nLayers: 2,
-  hiddenDim: 64,
-  ffnDim: 96,
-  vocabSize: 40,
-  nHeads: 4,
-  sourceKvHeads: 2,
-  nKvHeads: 2,
-  keyDim: 16,
-  valueDim: 16,
-  grouping: "even",
-  window: 0,
-};
-const WEIGHTS = randomWeights(SHAPE, 21);
+const WEIGHTS = randomWeights(SMALL_SHAPE, 21);
 /** Tokens before some go, and after. */
 const [BEFORE, ALL] = [150, 190];
-const IDS = randomIds(ALL, SHAPE.vocabSize, 8);
+const IDS = randomIds(ALL, SMALL_SHAPE.vocabSize, 8);
 
 /**
  * Positions of what stayed of a head, as queries see them: pages of 32 in order, each as near as it may, its last token at its
@@ -53,7 +40,7 @@ for (const [policy, share] of [
   test(`${policy}, ${share} stays: pages keep their tokens' distances, none comes to lie behind the query or goes away`, async () => {
     for (const kvRotation of [false, true]) {
       const options = { contextLength: 256, keys: "f32", values: "f32", kvRotation } as const;
-      const model = await openRandom(SHAPE, WEIGHTS, { ...options, policy });
+      const model = await openRandom(SMALL_SHAPE, WEIGHTS, { ...options, policy });
       const { engine } = model;
       const { exports } = engine.runtime;
       const session = engine.openSession();
@@ -80,9 +67,9 @@ for (const [policy, share] of [
       const seen = (of: readonly (readonly number[])[]) => (t: number, layer: number, kv: number) => {
         const after = Array.from({ length: t + 1 - BEFORE }, (_, j) => BEFORE + j);
         const all = Array.from({ length: t + 1 }, (_, j) => j);
-        return t < BEFORE ? all : [...of[layer * SHAPE.nKvHeads + kv]!, ...after];
+        return t < BEFORE ? all : [...of[layer * SMALL_SHAPE.nKvHeads + kv]!, ...after];
       };
-      const expected = decode(SHAPE, WEIGHTS, IDS, { visible: seen(kept), byPlace: seen(places) }).logits.flat();
+      const expected = decode(SMALL_SHAPE, WEIGHTS, IDS, { visible: seen(kept), byPlace: seen(places) }).logits.flat();
       const error = distance(logits, expected);
       report(`${policy} ${share}, rotated: ${kvRotation}`, error, "standard deviations");
       assert.ok(error <= 2e-4, `rotated ${kvRotation}: ${error} standard deviations off`);
