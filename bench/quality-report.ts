@@ -102,8 +102,9 @@ function titled(title: string, table: string): string {
   return table === "" ? "" : `${title}\n\n${table}`;
 }
 
-const REFERENCE = `Change of nats a token against one's own full cache, on the same documents: ours, and kvpress 0.5.5's policies
-on SmolLM2-135M-Instruct Q4_1 dequantized, in f32 arithmetic with an f32 cache (transformers, one GPU). Of twenty rows, one is outside two errors by chance; with few documents
-more are.`;
+const REFERENCE = `Change of nats a token against one's own full cache, on the same documents, as "ours, the reference's: the difference ± its
+standard error (documents, where they are fewer)"; bold is beyond two errors. The reference: kvpress 0.5.5's policies on
+SmolLM2-135M-Instruct Q4_1 dequantized, in f32 arithmetic with an f32 cache (transformers, one GPU). Of twenty differences one
+is beyond two errors by chance; with few documents more are.`;
 
 await main();

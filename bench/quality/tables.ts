@@ -222,36 +222,56 @@ export function missingText({ cases, items }: QualityResults): string {
  * differences is within two of its standard errors of 0.
  */
 export function referenceTable(cases: Cases, reference: Reference["nll"]): string {
-  const rows = Object.entries(reference).flatMap(([tokens, theirs]) => {
-    const of = `nll/reference/${tokens}`;
-    return variantNames(cases).flatMap((variant) => {
-      const { name, format, policy, ratio } = variant;
-      const [own, full] = [cases[of]?.[name] ?? {}, cases[of]?.[`${format} ${FULL}`] ?? {}];
-      const other = theirs[policy === FULL ? FULL : `${policy}@${ratio}`] ?? {};
-      const items = Object.keys(own).filter((item) => full[item] !== undefined && other[item] !== undefined);
-      if (policy === FULL || items.length === 0) return [];
-      const ourChange = items.map((item) => own[item]![1]! - full[item]![1]!);
-      const theirChange = items.map((item) => other[item]! - theirs[FULL]![item]!);
-      const difference = estimate(ourChange.map((change, i) => change - theirChange[i]!));
-      const isWithin = Math.abs(difference.mean) <= 2 * difference.error;
-      return [
-        [
-          tokens,
-          label(variant),
-          nats(estimate(ourChange)),
-          nats(estimate(theirChange)),
-          nats(difference),
-          difference.n < 2 ? "" : isWithin ? "yes" : "**no**",
-          `${difference.n}`,
-        ],
-      ];
-    });
+  const lengths = Object.keys(reference).filter((tokens) => cases[`nll/reference/${tokens}`] !== undefined);
+  const rows = variantNames(cases).flatMap((variant) => {
+    const compared = lengths.map((tokens) =>
+      comparedWith(cases[`nll/reference/${tokens}`]!, reference[tokens]!, variant),
+    );
+    return compared.every((each) => each === undefined) ? [] : [{ variant, compared }];
   });
   if (rows.length === 0) return "";
-  return markdownTable(
-    ["tokens", "pages, policy", "ours", "reference", "difference", "within 2 errors", "documents"],
-    rows,
-  );
+  const all = rows.flatMap(({ compared }) => compared.flatMap((each) => (each && each.difference.n > 1 ? [each] : [])));
+  const within = all.filter(isWithin).length;
+  const counts = `${within} of ${all.length} differences are within two standard errors.`;
+  const most = Math.max(...all.map(({ difference }) => difference.n));
+  const body = rows.map(({ variant, compared }) => [label(variant), ...compared.map((each) => comparison(each, most))]);
+  return `${counts}\n\n${markdownTable(["pages, policy", ...lengths.map((tokens) => `${tokens} tokens`)], body)}`;
+}
+
+interface Comparison {
+  readonly ours: Estimate;
+  readonly theirs: Estimate;
+  /** Of the changes, document by document. */
+  readonly difference: Estimate;
+}
+
+/** On the documents that both have; undefined: there are none. */
+function comparedWith(
+  own: Cases[string],
+  theirs: Reference["nll"][string],
+  { name, format, policy, ratio }: VariantName,
+): Comparison | undefined {
+  const [cut, full] = [own[name] ?? {}, own[`${format} ${FULL}`] ?? {}];
+  const other = policy === FULL ? {} : (theirs[`${policy}@${ratio}`] ?? {});
+  const items = Object.keys(cut).filter((item) => full[item] !== undefined && other[item] !== undefined);
+  if (items.length === 0) return undefined;
+  const ourChange = items.map((item) => cut[item]![1]! - full[item]![1]!);
+  const theirChange = items.map((item) => other[item]! - theirs[FULL]![item]!);
+  const difference = estimate(ourChange.map((change, i) => change - theirChange[i]!));
+  return { ours: estimate(ourChange), theirs: estimate(theirChange), difference };
+}
+
+function isWithin({ difference: { mean, error } }: Comparison): boolean {
+  return Math.abs(mean) <= 2 * error;
+}
+
+/** @param most documents that others have */
+function comparison(each: Comparison | undefined, most: number): string {
+  if (each === undefined) return "";
+  const { ours, theirs, difference } = each;
+  const text = `${signed(ours.mean, 4)}, ${signed(theirs.mean, 4)}: ${nats(difference)}`;
+  const marked = difference.n < 2 || isWithin(each) ? text : `**${text}**`;
+  return difference.n < most ? `${marked} (${difference.n})` : marked;
 }
 
 /** The share found, ours and the reference's. The samples are not the same ones: errors of both count. */
