@@ -4,9 +4,10 @@
  *   after `sinks` slots, partitions of `lag` slots; a slot of partition p, for keys and for values x:
  *   y_d = (x_d - min_d) / (max_d - min_d), min and max of channel d over partition p + 1
  *   s = softmax over the partition of std over d of y (of n - 1);   score = its rank in the partition of (s_key + s_value) / 2
- *   ranks as fractions of lag; sinks, the last whole partition and what follows it stay
+ *   ranks as fractions of lag; the last whole partition and what follows it have 1, which no rank reaches, and sinks 2
  *
- * Ranks of different partitions tie: later ones stay first here. Channels are those of the cache, Hadamard-rotated where it is.
+ * Scores tie: later slots stay first here, where the reference leaves it open; sinks before all, without which the rest is
+ * worth little where less than what follows the last partition may stay. Channels are those of the cache, Hadamard-rotated where it is.
  */
 import { exp64 } from "../kernels/double";
 import { Engine, HeadView, Layer, Session } from "../memory/records";
@@ -23,6 +24,9 @@ function bound(e: Engine, first: u32, end: u32, dim: u32, d: u32, largest: bool)
   }
   return best;
 }
+
+/** Above all that is no sink. */
+const SINK: f32 = 2;
 
 /** Adds half the softmax of a partition's standard deviations to `out`. */
 function addPartition(e: Engine, out: usize, first: u32, lag: u32, dim: u32): void {
@@ -71,7 +75,7 @@ function rank(out: usize, copy: usize, first: u32, lag: u32): void {
 
 export function scoreLagKv(e: Engine, session: Session, layer: Layer, head: HeadView, sinks: u32, lag: u32, out: usize): void {
   const n = head.length;
-  for (let j: u32 = 0; j < n; ++j) store<f32>(out + (j << 2), 1);
+  for (let j: u32 = 0; j < n; ++j) store<f32>(out + (j << 2), j < sinks ? SINK : 1);
   if (n < sinks + 2 * lag) {
     for (let j = sinks; j < n; ++j) store<f32>(out + (j << 2), <f32>(j - sinks) / <f32>(n - sinks));
     return;

@@ -432,6 +432,14 @@ test("counted queries: the same bits in chunks, beside other sessions, in a fork
   await model.close();
 });
 
+test("LagKV: where less may stay than it does not compare, the sinks do and the newest slots", async () => {
+  const model = await open("lagkv:sinks=3,lag=20");
+  const session = prompted(model, { ...HALF, keep: { share: 0.15 } });
+  const newest = Array.from({ length: 18 }, (_, i) => PROMPT - 18 + i);
+  for (const kept of heldPositions(model.engine, session)) assert.equal(Array.from(kept), [0, 1, 2, ...newest]);
+  await model.close();
+});
+
 test("ChunkKV: the chunks that the formula chooses, the same in all heads of a layer, whole", async () => {
   const layers = scoredLayers();
   for (const chunk of [7, 20]) {
