@@ -5,7 +5,7 @@
  * @module
  */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { Size } from "../assembly/memory/status.ts";
 import { openFile } from "../bindings/node/file-source.ts";
@@ -22,6 +22,7 @@ import { fillers } from "./stream/text.ts";
 /** They choose by files that are made of texts; simlayerkv cannot hold a session to a size. */
 const LEFT_OUT = ["q-filter", "duo-attention", "razor", "simlayerkv"];
 const USAGE = `npm run bench:stream-policies -- [options]
+  --model FILE     GGUF file (default the embedded model)
   --policies LIST  default all but ${LEFT_OUT.join(", ")}
   --tokens N       tokens that go through (default 12000)
   --slots N        tokens that each KV head holds at most, on average (default 960: 7% of the f16 bytes of 4,096 in 4-bit pages)
@@ -30,6 +31,7 @@ const USAGE = `npm run bench:stream-policies -- [options]
 
 const { values } = parseArgs({
   options: {
+    model: { type: "string", default: "models/thimble-15m.Q4_0.gguf" },
     policies: { type: "string" },
     tokens: { type: "string", default: "12000" },
     slots: { type: "string", default: "960" },
@@ -40,7 +42,6 @@ const { values } = parseArgs({
   },
 });
 
-const FILE = "models/thimble-15m.Q4_0.gguf";
 const BLOCK = 500;
 const DISTANCES = [512, 1024, 2048, 4096];
 /** Tokens whose keys and values in f16 are the whole that shares are of. */
@@ -49,7 +50,8 @@ const WHOLE = 4096;
 async function main(): Promise<void> {
   const [slots, tokens, count] = [values.slots, values.tokens, values.needles].map(Number) as [number, number, number];
   const forms = `${values.keys}:${values.values}`;
-  const file = join(FOLDER, `${slots}-${forms.replace(":", "-")}.json`);
+  const name = basename(values.model, ".gguf");
+  const file = join(FOLDER, `${name}-${slots}-${forms.replace(":", "-")}.json`);
   const known = JSON.parse(await readFile(file, "utf8").catch(() => "{}")) as Partial<PolicyResults>;
   const { cpu, cores, os, node } = await describeMachine();
   const all = known.tokens === tokens ? [...(known.policies ?? [])] : [];
@@ -58,7 +60,7 @@ async function main(): Promise<void> {
   for (const policy of names.filter((name) => !all.some((one) => one.policy === name))) {
     const { keys, values: kept } = values as unknown as LoadOptions & { keys: string };
     const options = { contextLength: slots + 512, policy, keys, values: kept } as LoadOptions;
-    await using model = await loadFrom(platform, await openFile(FILE), options);
+    await using model = await loadFrom(platform, await openFile(values.model), options);
     const ids = await fillers(model, tokens);
     console.error(`${policy}: ${ids.length} tokens through ${slots} slots`);
     const { nll } = await perplexity(model, ids, { overflow: "evict", keep: { slots } });
@@ -74,8 +76,8 @@ async function main(): Promise<void> {
     const bytes = nHeads * slots * (model.stats.plan.page / Size.PAGE_SLOTS + state);
     all.push({ policy, date: new Date().toISOString().slice(0, 10), machine, bytes, nats, found });
     const results: PolicyResults = {
-      ...{ slots, forms, tokens, policies: all },
-      command: `npm run bench:stream-policies -- --tokens ${tokens} --slots ${slots} --keys ${keys} --values ${kept}`,
+      ...{ model: name, slots, forms, tokens, policies: all },
+      command: `npm run bench:stream-policies -- --model ${basename(values.model)} --tokens ${tokens} --slots ${slots} --keys ${keys} --values ${kept}`,
       f16Bytes: WHOLE * nHeads * (keyDim + valueDim) * 2,
     };
     await writeFile(`${file}.part`, `${JSON.stringify(results, null, 1)}\n`);

@@ -15,8 +15,8 @@ export function policiesPart(all: readonly PolicyResults[]): string[] {
     "share of all needles found, by which policies stand.",
     "",
   ];
-  for (const { slots, forms, tokens, policies, f16Bytes, command } of all) {
-    lines.push(`### ${slots} slots, ${forms}, ${tokens.toLocaleString("en")} tokens`, "");
+  for (const { model, slots, forms, tokens, policies, f16Bytes, command } of all) {
+    lines.push(`### ${model}, ${slots} slots, ${forms}, ${tokens.toLocaleString("en")} tokens`, "");
     const distances = policies[0]!.found.map(({ distance }) => distance.toLocaleString("en"));
     lines.push(`| policy | bytes | nats | beyond | ${distances.map((n) => `found, ${n}`).join(" | ")} | kept |`);
     lines.push(

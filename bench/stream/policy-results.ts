@@ -1,4 +1,4 @@
-/** What policies keep while streaming, a file for each size of session: bench/results/stream-policies. @module */
+/** What policies keep while streaming, a file for each model and size of session: bench/results/stream-policies. @module */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Found } from "./needles.ts";
@@ -18,6 +18,7 @@ export interface PolicyResult {
 
 /** Sessions of one size. */
 export interface PolicyResults {
+  readonly model: string;
   readonly slots: number;
   readonly forms: string;
   readonly tokens: number;
@@ -32,5 +33,5 @@ export async function readPolicies(): Promise<PolicyResults[]> {
   const all = await Promise.all(
     names.map(async (name) => JSON.parse(await readFile(join(FOLDER, name), "utf8")) as PolicyResults),
   );
-  return all.sort((a, b) => b.slots - a.slots);
+  return all.sort((a, b) => a.model.localeCompare(b.model, "en") || b.slots - a.slots);
 }

@@ -1,4 +1,4 @@
-/** Text for streams of the embedded model: what fills its longest retrieval prompts. @module */
+/** Text for streams: what fills our longest retrieval prompts. @module */
 import { readFile } from "node:fs/promises";
 import type { Model } from "../../host/model.ts";
 

@@ -21,7 +21,9 @@ test("a row has its share of bytes, what it pays beyond streaming by block, and 
     result("forgetful", [1, 1], [0, 0]),
     result("shorter", [2.2], [4, 0]),
   ];
-  const lines = policiesPart([{ slots: 960, forms: "q4:q4", tokens: 3000, command: "run", f16Bytes: 1000, policies }]);
+  const lines = policiesPart([
+    { model: "m", slots: 960, forms: "q4:q4", tokens: 3000, command: "run", f16Bytes: 1000, policies },
+  ]);
   const rows = lines.filter((line) => /^\| [a-z]+ \| \d/.test(line));
   assert.equal(rows, [
     "| better | 7.0% | 2.350 | -0.150 ± 0.050 | 4 of 4 | 4 of 4 | 1.16 |",
@@ -29,7 +31,7 @@ test("a row has its share of bytes, what it pays beyond streaming by block, and 
     "| shorter | 7.0% | 2.200 | +0.200 ± 0.000 | 4 of 4 | 0 of 4 | 0.41 |",
     "| forgetful | 7.0% | 1.000 | -1.500 ± 0.500 | 0 of 4 | 0 of 4 | 0.00 |",
   ]);
-  assert.ok(lines.includes("### 960 slots, q4:q4, 3,000 tokens"));
+  assert.ok(lines.includes("### m, 960 slots, q4:q4, 3,000 tokens"));
   assert.equal(policiesPart([]), []);
 });
 
