@@ -1,7 +1,7 @@
 /**
  * Every policy on every form of pages at every budget, on a small random llama: one loop, in which each cell must keep what its
  * budget and dealing say, keep what is protected, keep the same in other chunks and in another build, leave books that add up,
- * and go on. Which slots are the best is test/model/prompt-end.test.ts's.
+ * and go on. Which slots are the best is the business of policy-formulas and policy-choices.
  *
  *   a cell = (policy, forms, budget): a fork of one prompt is evicted; the prompt itself is computed once for a (policy, forms)
  */

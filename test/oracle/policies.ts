@@ -69,7 +69,7 @@ export function tova64(groups: readonly Rows[], keys: readonly Rows[]): number[]
 export function lagKv64(keys: Rows, values: Rows, sinks: number, lag: number): number[] {
   const n = keys.length;
   if (n < sinks + 2 * lag) return keys.map((_, j) => (j < sinks ? 2 : (j - sinks) / (n - sinks)));
-  const scores = keys.map((_, j) => (j < sinks ? 2 : 1));
+  const scores: number[] = keys.map((_, j) => (j < sinks ? 2 : 1));
   const partitions = Math.floor((n - sinks) / lag);
   for (let p = 0; p + 1 < partitions; ++p) {
     const first = sinks + p * lag;
