@@ -23,7 +23,7 @@ const LONGEST = [
   "bench/quality.test.js",
   "host/budget.test.js",
   "host/word-split.test.js",
-  "host/plan.test.js",
+  "host/plan-sessions.test.js",
   "model/prompt-end.test.js",
   "model/policy-table.test.js",
   "host/capsule.test.js",
