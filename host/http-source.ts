@@ -10,19 +10,12 @@
 import { ThimbleError } from "./errors.ts";
 import type { HeaderValues } from "./host-types.ts";
 import { contentRange, differs, isEncoded, type Version, validators } from "./http-answer.ts";
-import {
-  givenUp,
-  PATIENCE,
-  PassingFailure,
-  type Patience,
-  pauseMs,
-  sendRequest,
-  sleep,
-  within,
-} from "./http-request.ts";
+import { givenUp, PATIENCE, PassingFailure, sendRequest } from "./http-request.ts";
 import { streamAnswer } from "./http-stream.ts";
 import { KeptBytes } from "./kept-bytes.ts";
+import { type Patience, pauseMs } from "./patience.ts";
 import type { ByteSource } from "./source.ts";
+import { sleep, within } from "./waiting.ts";
 
 export interface UrlOptions {
   /** Default: the host's. */
@@ -31,6 +24,7 @@ export interface UrlOptions {
   readonly headers?: HeaderValues | undefined;
   /** Aborts opening, and every read that brings no signal of its own. */
   readonly signal?: AbortSignal | undefined;
+  /** Default: 5 attempts, pauses from 300 ms to 30 s, a minute of silence. */
   readonly patience?: Partial<Patience> | undefined;
 }
 
@@ -309,7 +303,7 @@ class UrlSource implements ByteSource {
         if (isHopeless || this.#failures >= this.#patience.attempts || this.#cuts > MAX_CUTS) {
           throw givenUp(failure, this.name);
         }
-        await sleep(pauseMs(this.#failures, failure, this.#patience), signal);
+        await sleep(pauseMs(this.#failures, failure.waitMs, this.#patience), signal);
         this.#checkOpen();
       }
     }

@@ -5,9 +5,9 @@
  */
 import { ThimbleError } from "./errors.ts";
 import { isEncoded } from "./http-answer.ts";
-import { within } from "./http-request.ts";
 import type { ByteSource } from "./source.ts";
 import { openSource } from "./sources.ts";
+import { within } from "./waiting.ts";
 
 export interface StreamOptions {
   /** Shown in errors. */

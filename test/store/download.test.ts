@@ -10,7 +10,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { diskError, writeAll } from "../../bindings/node/store/partial-file.ts";
 import { pull } from "../../bindings/node/store/pull.ts";
-import { retryAfterMs } from "../../bindings/node/store/retry.ts";
+import { retryAfterMs } from "../../host/patience.ts";
 import { fails, Home, QUICK, someBytes } from "./home.ts";
 import { type Accident, HubServer, sha256 } from "./hub-server.ts";
 

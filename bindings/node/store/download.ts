@@ -8,10 +8,11 @@
  * @module
  */
 import { ThimbleError } from "../../../host/errors.ts";
+import type { Patience } from "../../../host/patience.ts";
 import { PartialFile } from "./partial-file.ts";
 import { type ReadAhead, readAhead } from "./read-ahead.ts";
 import { connectionError, isNoNetwork, refusal, request, type Token } from "./request.ts";
-import { type Patience, persist, TransientError } from "./retry.ts";
+import { persist, TransientError } from "./retry.ts";
 import { watchStall } from "./stall.ts";
 
 /** Bytes so far, those from earlier included, and in all (undefined when the server does not say). */

@@ -10,8 +10,8 @@ import { mkdir, open, readFile, rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { ThimbleError } from "../../../host/errors.ts";
+import { sleep } from "../../../host/waiting.ts";
 import { diskError } from "./partial-file.ts";
-import { sleep } from "./retry.ts";
 
 const TOUCH_MS = 5_000;
 const STALE_MS = 60_000;

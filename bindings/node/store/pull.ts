@@ -5,13 +5,14 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { ThimbleError } from "../../../host/errors.ts";
+import type { Patience } from "../../../host/patience.ts";
 import type { CatalogEntry, CatalogSource } from "./catalog.ts";
 import type { DownloadOptions, Promised, PullProgress } from "./download.ts";
 import { fetchFromHub } from "./hub.ts";
 import { locate, packagePath, storePath } from "./locate.ts";
 import { type CatalogName, canonicalName, type ModelName, parseModelName } from "./model-name.ts";
 import { diskError } from "./partial-file.ts";
-import { PATIENCE, type Patience } from "./retry.ts";
+import { PATIENCE } from "./retry.ts";
 import { checkStored, type Fetched, type Waiting } from "./stored.ts";
 import { readSurroundings, requireNetwork, type Surroundings } from "./surroundings.ts";
 import { fetchFromUrl } from "./url.ts";

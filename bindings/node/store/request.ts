@@ -5,7 +5,8 @@
  * @module
  */
 import { ThimbleError } from "../../../host/errors.ts";
-import { retryAfterMs, TransientError } from "./retry.ts";
+import { isPassing, retryAfterMs } from "../../../host/patience.ts";
+import { TransientError } from "./retry.ts";
 
 const MAX_REDIRECTS = 10;
 /** Nobody answers to this name, or there is no way there: the network is missing rather than the server. */
@@ -91,9 +92,9 @@ function redirectTarget(target: string, from: URL): URL {
 
 async function checkPassing(response: Response, url: URL): Promise<Response> {
   const { status } = response;
-  if (status < 500 && status !== 429 && status !== 408 && status !== 425) return response;
+  if (!isPassing(status)) return response;
   await dismiss(response);
-  const waitMs = retryAfterMs(response.headers.get("retry-after"), Date.now());
+  const waitMs = retryAfterMs(response.headers.get("retry-after"));
   throw new TransientError(`${url.host} answers with status ${status}`, { waitMs });
 }
 
