@@ -15,7 +15,7 @@ import { perplexity } from "../host/perplexity.ts";
 import { POLICY_NAMES, parsePolicy } from "../host/policy.ts";
 import { describeMachine } from "./lib/results.ts";
 import { platform } from "./ours.ts";
-import { needles } from "./stream/needles.ts";
+import { NEEDLE_FORMS, type NeedleForm, needles } from "./stream/needles.ts";
 import { FOLDER, type PolicyResults } from "./stream/policy-results.ts";
 import { fillers } from "./stream/text.ts";
 
@@ -27,7 +27,8 @@ const USAGE = `npm run bench:stream-policies -- [options]
   --tokens N       tokens that go through (default 12000)
   --slots N        tokens that each KV head holds at most, on average (default 960: 7% of the f16 bytes of 4,096 in 4-bit pages)
   --keys FORM --values FORM   (default q4)
-  --needles N      needles for each distance (default 3)`;
+  --needles N      needles for each distance (default 3)
+  --ask FORM       of the needles: ${Object.keys(NEEDLE_FORMS).join(", ")} (default pass-key, which the embedded model knows)`;
 
 const { values } = parseArgs({
   options: {
@@ -38,6 +39,7 @@ const { values } = parseArgs({
     keys: { type: "string", default: "q4" },
     values: { type: "string", default: "q4" },
     needles: { type: "string", default: "3" },
+    ask: { type: "string", default: "pass-key" },
     help: { type: "boolean", default: false },
   },
 });
@@ -50,6 +52,9 @@ const WHOLE = 4096;
 async function main(): Promise<void> {
   const [slots, tokens, count] = [values.slots, values.tokens, values.needles].map(Number) as [number, number, number];
   const forms = `${values.keys}:${values.values}`;
+  const form = values.ask as NeedleForm;
+  if (!Object.hasOwn(NEEDLE_FORMS, form))
+    throw new RangeError(`--ask ${form}: ${Object.keys(NEEDLE_FORMS).join(" or ")}`);
   const name = basename(values.model, ".gguf");
   const file = join(FOLDER, `${name}-${slots}-${forms.replace(":", "-")}.json`);
   const known = JSON.parse(await readFile(file, "utf8").catch(() => "{}")) as Partial<PolicyResults>;
@@ -68,7 +73,7 @@ async function main(): Promise<void> {
     const nats = Array.from({ length: Math.floor((nll.length - from) / BLOCK) }, (_, i) =>
       mean(nll.slice(from + i * BLOCK, from + (i + 1) * BLOCK)),
     );
-    const found = await needles(model, ids, { slots, count, distances: DISTANCES });
+    const found = await needles(model, ids, { slots, count, distances: DISTANCES, form });
     const machine = `${cpu}, ${cores} cores, ${os}, Node ${node}, ${model.stats.variant}`;
     const { nLayers, nKvHeads, keyDim, valueDim } = model.config;
     const nHeads = nLayers * nKvHeads;
@@ -77,7 +82,7 @@ async function main(): Promise<void> {
     all.push({ policy, date: new Date().toISOString().slice(0, 10), machine, bytes, nats, found });
     const results: PolicyResults = {
       ...{ model: name, slots, forms, tokens, policies: all },
-      command: `npm run bench:stream-policies -- --model ${basename(values.model)} --tokens ${tokens} --slots ${slots} --keys ${keys} --values ${kept}`,
+      command: `npm run bench:stream-policies -- --model ${basename(values.model)} --tokens ${tokens} --slots ${slots} --keys ${keys} --values ${kept}${form === "pass-key" ? "" : ` --ask ${form}`}`,
       f16Bytes: WHOLE * nHeads * (keyDim + valueDim) * 2,
     };
     await writeFile(`${file}.part`, `${JSON.stringify(results, null, 1)}\n`);
