@@ -51,7 +51,9 @@ export interface Repeated {
 }
 
 /**
- * Scores what a session holds of `ids`, all its tokens; what earlier calls have scored, up to `start`, keeps its scores.
+ * Scores what a session holds of `ids`, all its tokens; what earlier calls have scored, up to `start`, keeps its scores. What a
+ * later call scores is read from where it begins, and competes with all that is held before it, as what was scored first did:
+ * alone with itself, a short span would be given more than a long one.
  *
  * @param span tokens [start, end) that are repeated; by default those of the user's text, if `ids` is framed as one
  * @throws ThimbleError context_length_exceeded where a chunk has no room; out_of_memory, over_budget; what `check` throws
@@ -82,14 +84,17 @@ export async function repeatContext(
       name: "policy",
     });
   }
+  const isLater = span !== undefined && exports.observedStart(session) >>> 0 !== NEVER;
+  const begin = isLater ? 0 : from;
   const sinks = Math.min(policy.values.get("sinks")!, from);
   let tokens = 0;
-  if (span === undefined || exports.observedStart(session) >>> 0 === NEVER) exports.observeRows(session, from);
+  if (!isLater) exports.observeRows(session, from);
   for (let at = from; at < end; at += chunk) {
     const piece = ids.slice(at, Math.min(end, at + chunk));
-    const question = at === from ? first : [...next, ...ids.slice(Math.max(from, at - NAMED), at)];
+    const question = at === from && !isLater ? first : [...next, ...ids.slice(Math.max(begin, at - NAMED), at)];
     const rows = [...question, ...after, ...piece];
-    await readOnce(engine, session, ids.length, rows, [sinks, at, at + piece.length], { host, check });
+    const seen = isLater ? at : sinks;
+    await readOnce(engine, session, ids.length, rows, [seen, at, at + piece.length], { host, check });
     tokens += rows.length;
   }
   exports.observedUntil(session, end);

@@ -55,12 +55,18 @@ interface Terms {
   readonly heads?: number;
 }
 
-/** Scores of every KV head's slots in f64: chunks of 32 from 6 to 88. */
-function expected({ sinks = 4, named = 8, heads = 3 }: Terms = {}): number[][] {
+interface Chunk {
+  readonly low: number;
+  readonly high: number;
+  /** Positions before the chunk that its rows see. */
+  readonly sinks: number;
+  readonly question: readonly number[];
+}
+
+/** Scores of every KV head's slots in f64. */
+function scored(chunks: readonly Chunk[], heads = 3): number[][] {
   const scores = Array.from({ length: 4 }, () => new Array<number>(N).fill(0));
-  for (let low = 6; low < 88; low += 32) {
-    const high = Math.min(88, low + 32);
-    const question = low === 6 ? WORDING.first : [...WORDING.next, ...IDS.slice(Math.max(6, low - named), low)];
+  for (const { low, high, sinks, question } of chunks) {
     const all = [...IDS, ...question, ...WORDING.after, ...IDS.slice(low, high)];
     const { inputs } = decode(SHAPE, WEIGHTS, all);
     for (let layer = 0; layer < 2; ++layer) {
@@ -73,6 +79,20 @@ function expected({ sinks = 4, named = 8, heads = 3 }: Terms = {}): number[][] {
     }
   }
   return scores;
+}
+
+/** "Repeat the part that begins with", and the tokens before `low`. */
+function nextQuestion(low: number, begin: number, named = 8): number[] {
+  return [...WORDING.next, ...IDS.slice(Math.max(begin, low - named), low)];
+}
+
+/** A whole prompt in chunks of 32, from 6 to 88. */
+function expected({ sinks = 4, named = 8, heads = 3 }: Terms = {}): number[][] {
+  const chunks = [6, 38, 70].map((low): Chunk => {
+    const question = low === 6 ? WORDING.first : nextQuestion(low, 6, named);
+    return { low, high: Math.min(88, low + 32), sinks, question };
+  });
+  return scored(chunks, heads);
 }
 
 const EXPECTED = expected();
@@ -94,6 +114,35 @@ test("scores are the largest attention that the repetition gives each slot; form
   assert.ok(error <= 1e-5, `${error}`);
   for (const terms of [{ sinks: 0 }, { named: 0 }, { heads: 1 }]) {
     assert.ok(worst(scores, expected(terms)) > 1e-3, JSON.stringify(terms));
+  }
+});
+
+test("what is scored later is read from where it begins, and competes with all that is held before it", async () => {
+  await using model = await open();
+  const { engine } = model;
+  const session = prompted(model);
+  for (const span of [
+    { start: 0, end: 40 },
+    { start: 40, end: 88 },
+  ]) {
+    await repeatContext(engine, session, IDS, engine.sizes.cache.policy!, PASS, span);
+  }
+  const scores = Array.from({ length: 4 }, (_, head) =>
+    Array.from(engine.runtime.floats(engine.runtime.exports.observedSumsAddress(session, head), N)),
+  );
+  const first = [
+    { low: 0, high: 32, sinks: 0, question: WORDING.first },
+    { low: 32, high: 40, sinks: 0, question: nextQuestion(32, 0) },
+  ];
+  const later = (sinks?: number, question?: readonly number[]): Chunk[] => [
+    { low: 40, high: 72, sinks: sinks ?? 40, question: question ?? nextQuestion(40, 0) },
+    { low: 72, high: 88, sinks: sinks ?? 72, question: nextQuestion(72, 0) },
+  ];
+  const error = worst(scores, scored([...first, ...later()]));
+  report("kvzip scores, later", error, "of 1");
+  assert.ok(error <= 1e-5, `${error}`);
+  for (const other of [later(0), later(40), later(undefined, WORDING.first)]) {
+    assert.ok(worst(scores, scored([...first, ...other])) > 1e-3);
   }
 });
 
