@@ -26,6 +26,7 @@ const USAGE = `npm run bench:stream-policies -- [options]
   --policies LIST  default all but ${LEFT_OUT.join(", ")}
   --tokens N       tokens that go through (default 12000)
   --slots N        tokens that each KV head holds at most, on average (default 960: 7% of the f16 bytes of 4,096 in 4-bit pages)
+  --context N      tokens that a head can hold where heads differ (default 512 beyond the slots)
   --keys FORM --values FORM   (default q4)
   --needles N      needles for each distance (default 3)
   --ask FORM       of the needles: ${Object.keys(NEEDLE_FORMS).join(", ")} (default pass-key, which the embedded model knows)`;
@@ -36,6 +37,7 @@ const { values } = parseArgs({
     policies: { type: "string" },
     tokens: { type: "string", default: "12000" },
     slots: { type: "string", default: "960" },
+    context: { type: "string" },
     keys: { type: "string", default: "q4" },
     values: { type: "string", default: "q4" },
     needles: { type: "string", default: "3" },
@@ -51,6 +53,7 @@ const WHOLE = 4096;
 
 async function main(): Promise<void> {
   const [slots, tokens, count] = [values.slots, values.tokens, values.needles].map(Number) as [number, number, number];
+  const context = Number(values.context ?? slots + 512);
   const forms = `${values.keys}:${values.values}`;
   const form = values.ask as NeedleForm;
   if (!Object.hasOwn(NEEDLE_FORMS, form))
@@ -62,9 +65,9 @@ async function main(): Promise<void> {
   const all = known.tokens === tokens ? [...(known.policies ?? [])] : [];
   const names = values.policies?.split(/,(?![a-z]+=)/) ?? POLICY_NAMES.filter((name) => !LEFT_OUT.includes(name));
   await mkdir(FOLDER, { recursive: true });
-  for (const policy of names.filter((name) => !all.some((one) => one.policy === name))) {
+  for (const policy of names.filter((policy) => !all.some((one) => one.policy === policy && one.context === context))) {
     const { keys, values: kept } = values as unknown as LoadOptions & { keys: string };
-    const options = { contextLength: slots + 512, policy, keys, values: kept } as LoadOptions;
+    const options = { contextLength: context, policy, keys, values: kept } as LoadOptions;
     await using model = await loadFrom(platform, await openFile(values.model), options);
     const ids = await fillers(model, tokens);
     console.error(`${policy}: ${ids.length} tokens through ${slots} slots`);
@@ -77,9 +80,9 @@ async function main(): Promise<void> {
     const machine = `${cpu}, ${cores} cores, ${os}, Node ${node}, ${model.stats.variant}`;
     const { nLayers, nKvHeads, keyDim, valueDim } = model.config;
     const nHeads = nLayers * nKvHeads;
-    const state = parsePolicy(policy).observed ? 4 : 0;
-    const bytes = nHeads * slots * (model.stats.plan.page / Size.PAGE_SLOTS + state);
-    all.push({ policy, date: new Date().toISOString().slice(0, 10), machine, bytes, nats, found });
+    const state = parsePolicy(policy).observed ? 4 * (context + Size.PAGE_SLOTS) : 0; // for all that a head can hold
+    const bytes = nHeads * ((slots * model.stats.plan.page) / Size.PAGE_SLOTS + state);
+    all.push({ policy, context, date: new Date().toISOString().slice(0, 10), machine, bytes, nats, found });
     const results: PolicyResults = {
       ...{ model: name, slots, forms, tokens, policies: all },
       command: `npm run bench:stream-policies -- --model ${basename(values.model)} --tokens ${tokens} --slots ${slots} --keys ${keys} --values ${kept}${form === "pass-key" ? "" : ` --ask ${form}`}`,

@@ -7,9 +7,11 @@ export const FOLDER = "bench/results/stream-policies";
 
 export interface PolicyResult {
   readonly policy: string;
+  /** Tokens that a head can hold. */
+  readonly context: number;
   readonly date: string;
   readonly machine: string;
-  /** Of a full session's pages, and of what the policy keeps for each slot. */
+  /** Of a full session's pages, and of what the policy keeps for each slot that a head can have. */
   readonly bytes: number;
   /** Mean nats of each block of tokens, from where every session has lost some. */
   readonly nats: readonly number[];

@@ -9,7 +9,7 @@ const test = suite("policies of a stream");
 function result(policy: string, nats: readonly number[], found: readonly number[]): PolicyResult {
   const of = 4;
   return {
-    ...{ policy, date: "2000-01-01", machine: "one", bytes: 70, nats },
+    ...{ policy, context: 1472, date: "2000-01-01", machine: "one", bytes: 70, nats },
     found: found.map((n, i) => ({ distance: 512 * (i + 1), found: n, of })),
   };
 }
@@ -26,10 +26,10 @@ test("a row has its share of bytes, what it pays beyond streaming by block, and 
   ]);
   const rows = lines.filter((line) => /^\| [a-z]+ \| \d/.test(line));
   assert.equal(rows, [
-    "| better | 7.0% | 2.350 | -0.150 ± 0.050 | 4 of 4 | 4 of 4 | 1.16 |",
-    "| streaming | 7.0% | 2.500 |  | 4 of 4 | 0 of 4 | 0.50 |",
-    "| shorter | 7.0% | 2.200 | +0.200 ± 0.000 | 4 of 4 | 0 of 4 | 0.41 |",
-    "| forgetful | 7.0% | 1.000 | -1.500 ± 0.500 | 0 of 4 | 0 of 4 | 0.00 |",
+    "| better | 1,472 | 7.0% | 2.350 | -0.150 ± 0.050 | 4 of 4 | 4 of 4 | 1.16 |",
+    "| streaming | 1,472 | 7.0% | 2.500 |  | 4 of 4 | 0 of 4 | 0.50 |",
+    "| shorter | 1,472 | 7.0% | 2.200 | +0.200 ± 0.000 | 4 of 4 | 0 of 4 | 0.41 |",
+    "| forgetful | 1,472 | 7.0% | 1.000 | -1.500 ± 0.500 | 0 of 4 | 0 of 4 | 0.00 |",
   ]);
   assert.ok(lines.includes("### m, 960 slots, q4:q4, 3,000 tokens"));
   assert.equal(policiesPart([]), []);
